@@ -1,0 +1,50 @@
+"""Joint layouts: the skeleton that a sensor delivers. The one place that knows how many joints there are."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The joints of one sensor, all indices 0-based.
+
+    `bones` are (joint, parent) pairs, one for each joint but the root. `swap[j]` is the joint that a left-right
+    flip puts at `j`. A prepared clip is centred on `centre`, turned so that the vector between the two joints of
+    `up` lies along z and the one between the two joints of `across` along x, in the first frame of body 0.
+    """
+
+    name: str
+    joints: int
+    bones: tuple[tuple[int, int], ...]
+    swap: tuple[int, ...]
+    centre: int
+    up: tuple[int, int]
+    across: tuple[int, int]
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """The parent of each joint; the root is its own."""
+        parent = dict(self.bones)
+        return tuple(parent.get(joint, joint) for joint in range(self.joints))
+
+
+# NTU RGB+D (Shahroudy et al., CVPR 2016, figure 2) and PKU-MMD number the joints of Kinect v2 alike.
+KINECT_V2 = Layout(
+    name="kinect-v2",
+    joints=25,
+    bones=(
+        *((0, 1), (1, 20), (2, 20), (3, 2)),
+        *((4, 20), (5, 4), (6, 5), (7, 6), (21, 22), (22, 7)),
+        *((8, 20), (9, 8), (10, 9), (11, 10), (23, 24), (24, 11)),
+        *((12, 0), (13, 12), (14, 13), (15, 14)),
+        *((16, 0), (17, 16), (18, 17), (19, 18)),
+    ),
+    swap=(
+        *(0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7),
+        *(16, 17, 18, 19, 12, 13, 14, 15, 20, 23, 24, 21, 22),
+    ),
+    centre=1,
+    up=(0, 1),
+    across=(4, 8),
+)
+
+LAYOUTS = {layout.name: layout for layout in (KINECT_V2,)}
