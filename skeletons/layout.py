@@ -1,4 +1,4 @@
-"""Joint layouts: the skeleton that a sensor delivers. The one place that knows how many joints there are."""
+"""Joint layouts: the skeleton that a sensor delivers, and the one place that knows its joints."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class Layout:
     """The joints of one sensor, all indices 0-based.
 
-    `bones` are (joint, parent) pairs, one for each joint but the root. `swap[j]` is the joint that a left-right
-    flip puts at `j`. A prepared clip is centred on `centre`, turned so that the vector between the two joints of
-    `up` lies along z and the one between the two joints of `across` along x, in the first frame of body 0.
+    `bones` are (joint, parent) pairs, one for each joint but the root. `swap[j]` is the joint that
+    a left-right flip puts at `j`. A prepared clip is centred on `centre` and turned so that, in the
+    first frame of body 0, the vector between the joints of `up` lies along z and the one between
+    the joints of `across` along x.
     """
 
     name: str
@@ -27,7 +28,8 @@ class Layout:
         return tuple(parent.get(joint, joint) for joint in range(self.joints))
 
 
-# NTU RGB+D (Shahroudy et al., CVPR 2016, figure 2) and PKU-MMD number the joints of Kinect v2 alike.
+# NTU RGB+D (Shahroudy et al., CVPR 2016, figure 2) and PKU-MMD number the joints of Kinect v2
+# alike.
 KINECT_V2 = Layout(
     name="kinect-v2",
     joints=25,

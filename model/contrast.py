@@ -1,0 +1,114 @@
+"""SCD-Net's objective: queries against momentum keys across domains (AAAI 2024, section 3.4)."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.encoder import Projector
+
+# Each term pairs a query's domain with a key's: temporal, spatial or instance.
+TERMS = {
+    "ti": ("temporal", "instance"),
+    "si": ("spatial", "instance"),
+    "it": ("instance", "temporal"),
+    "is": ("instance", "spatial"),
+}
+DOMAINS = ("temporal", "spatial", "instance")
+
+
+def contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """Similarities of queries to their own keys (column 0) and to the queue's, over the
+    temperature.
+
+    query, key (B, D) and queue (K, D) are normalised; returns (B, 1 + K). InfoNCE is the
+    cross-entropy of this with target 0 (van den Oord et al., 2018, eq. 4).
+    """
+    positive = (query * key).sum(dim=1, keepdim=True)
+    negative = query @ queue.T
+    return torch.cat([positive, negative], dim=1) / temperature
+
+
+class SCDNet(nn.Module):
+    """A query projector, its momentum copy for the keys, and a queue of past keys for each domain.
+
+    Args:
+        query: the network to train.
+        queue: length K of each queue.
+        momentum: m of the key's update, key = m * key + (1 - m) * query.
+        temperature: of the similarities.
+        terms: which of the four InfoNCE terms make the loss.
+    """
+
+    def __init__(
+        self,
+        query: Projector,
+        *,
+        queue: int = 8192,
+        momentum: float = 0.999,
+        temperature: float = 0.2,
+        terms: Sequence[str] = tuple(TERMS),
+    ) -> None:
+        super().__init__()
+        self.query = query
+        self.key = copy.deepcopy(query).requires_grad_(False)
+        self.momentum = momentum
+        self.temperature = temperature
+        self.terms = tuple(terms)
+        for domain in DOMAINS:
+            keys = F.normalize(torch.randn(queue, query.projection), dim=1)
+            self.register_buffer(f"{domain}_queue", keys)
+        self.pointer: Tensor
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    def queue(self, domain: str) -> Tensor:
+        """The (K, D) past keys of a domain."""
+        return self.get_buffer(f"{domain}_queue")
+
+    def forward(self, query_view: Tensor, key_view: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Two views (B, 3, T, V, M) of the same clips -> the loss, and every term and the contrast
+        accuracy (%).
+
+        Moves the key network and enters the keys into their queues, so it is one training step's
+        forward. The accuracy is how often a query of the `si` term, or else of the first term, is
+        nearest to its own key.
+        """
+        queries = dict(zip(DOMAINS, map(_normalise, self.query(query_view)), strict=True))
+        with torch.no_grad():
+            self.follow()
+            keys = dict(zip(DOMAINS, map(_normalise, self.key(key_view)), strict=True))
+        figures: dict[str, Tensor] = {}
+        target = torch.zeros(len(query_view), dtype=torch.long, device=query_view.device)
+        for term in self.terms:
+            asked, answered = TERMS[term]
+            queue = self.queue(
+                answered
+            ).clone()  # the backward pass needs it as it was before `enter`
+            logits = contrast(queries[asked], keys[answered], queue, self.temperature)
+            figures[term] = F.cross_entropy(logits, target)
+            if term == "si" or "accuracy" not in figures:
+                figures["accuracy"] = (logits.argmax(dim=1) == 0).float().mean() * 100
+        loss = torch.stack([figures[term] for term in self.terms]).sum()
+        self.enter(keys)
+        return loss, {name: figure.detach() for name, figure in figures.items()}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """The key network's parameters move towards the query network's."""
+        torch._foreach_lerp_(
+            list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum
+        )
+
+    @torch.no_grad()
+    def enter(self, keys: dict[str, Tensor]) -> None:
+        """The keys replace the oldest of their queues, which hold a whole number of batches."""
+        start, count = int(self.pointer), len(keys["instance"])
+        for domain in DOMAINS:
+            self.queue(domain)[start : start + count] = keys[domain]
+        self.pointer.fill_((start + count) % len(self.queue("instance")))
+
+
+def _normalise(z: Tensor) -> Tensor:
+    return F.normalize(z, dim=1)

@@ -1,0 +1,23 @@
+"""The skeleton as a graph: `parents[j]` is the joint that `j` hangs from, the root its own."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def subsets(parents: Sequence[int]) -> Tensor:
+    """The three adjacency subsets of a skeleton: self, inward and outward (ST-GCN, spatial
+    configuration).
+
+    Returns (3, V, V) float32, `[k, u, v]` the weight with which joint v reaches joint u. Inward
+    edges lead from a joint to its parent, outward ones back; every column that has an entry sums to
+    1.
+    """
+    joints = len(parents)
+    inward = torch.zeros(joints, joints)
+    for joint, parent in enumerate(parents):
+        if joint != parent:
+            inward[parent, joint] = 1
+    outward = inward.T / inward.T.sum(0).clamp(min=1)
+    return torch.stack([torch.eye(joints), inward, outward])

@@ -1,0 +1,113 @@
+"""The encoder against the released code's numbers, and what a weights file promises."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.encoder import (
+    Encoder,
+    Projector,
+    from_released,
+    load_encoder,
+    load_released,
+    save_encoder,
+)
+from skeletons.layout import KINECT_V2
+
+GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
+TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, torch.Tensor]:
+    with np.load(GOLDEN) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays}
+
+
+def weights(golden: dict[str, torch.Tensor], prefix: str = "w/") -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in golden.items() if k.startswith(prefix)}
+
+
+def test_encoder_equals_released(golden: dict[str, torch.Tensor]) -> None:
+    net = Projector(Encoder(**TINY), projection=8).eval()
+    net.load_state_dict(from_released(weights(golden)))
+    with torch.no_grad():
+        ours = dict(zip(("vt", "vs"), net.encoder(golden["x"]), strict=True))
+        ours |= dict(zip(("zt", "zs", "zi"), net(golden["x"]), strict=True))
+    for name, array in ours.items():
+        torch.testing.assert_close(array, golden[name], atol=1e-5, rtol=1e-5)
+
+
+def test_released_checkpoint_loads(golden: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth.tar"
+    state = {f"encoder_q.{name}": array for name, array in weights(golden).items()}
+    state["t_queue"] = torch.randn(8, 16)
+    torch.save({"epoch": 451, "state_dict": state, "optimizer": {}}, path)
+    encoder = load_released(path, parents=KINECT_V2.parents, heads=4)
+    assert encoder.architecture == {**TINY, "bodies": 2, "layers": 1, "dropout": 0.1}
+    with torch.no_grad():
+        v_t, v_s = encoder(golden["x"])
+    torch.testing.assert_close(v_t, golden["vt"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(v_s, golden["vs"], atol=1e-5, rtol=1e-5)
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"model": {}}, path)
+    with pytest.raises(ValueError, match=r"other\.pt: not a weights file"):
+        load_encoder(path)
+    with pytest.raises(ValueError, match=r"other\.pt: not a released SCD-Net checkpoint"):
+        load_released(path, parents=KINECT_V2.parents)
+
+
+def test_weights_file_rebuilds_the_encoder(tmp_path: Path) -> None:
+    encoder = Encoder(**TINY).eval()
+    save_encoder(encoder, tmp_path / "run.pt", stream="joint")
+    loaded = load_encoder(tmp_path / "run.pt")
+    x = torch.randn(2, 3, 16, KINECT_V2.joints, 2)
+    assert not loaded.training
+    with torch.no_grad():
+        assert torch.equal(loaded.represent(x), encoder.represent(x))
+
+
+def test_a_feature_does_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(**TINY).eval()
+    x = torch.randn(5, 3, 16, KINECT_V2.joints, 2)
+    with torch.no_grad():
+        together = encoder.represent(x)
+        alone = torch.cat([encoder.represent(clip[None]) for clip in x])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_paper_size() -> None:
+    """74.7 M parameters, the classifier of 60 actions included, and a 4096-d representation."""
+    with torch.device("meta"):
+        encoder = Encoder(parents=KINECT_V2.parents)
+    size = 2 * encoder.architecture["dim"]
+    count = sum(p.numel() for p in encoder.parameters()) + (size + 1) * 60
+    assert size == 4096
+    assert round(count / 1e6, 1) == 74.7
+
+
+@pytest.mark.parametrize(("size", "message"), [({"dim": 18}, "heads 4"), ({"width": 6}, "of 4")])
+def test_sizes_that_do_not_divide_are_refused(size: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Encoder(**{**TINY, **size})
+
+
+def test_start_of_training() -> None:
+    """Topologies start as the skeleton's own, and matrices Xavier-uniform."""
+    encoder = Encoder(**TINY)
+    graph = encoder.temporal.features.blocks[0].graph
+    assert graph.alpha.item() == 0
+    same, inward, outward = graph.adjacency.detach()
+    for joint, parent in KINECT_V2.bones:
+        assert inward[parent, joint] == 1
+        children = sum(other == parent for _, other in KINECT_V2.bones)
+        assert outward[joint, parent] == pytest.approx(1 / children)
+    assert torch.equal(same, torch.eye(KINECT_V2.joints))
+    matrix = encoder.temporal.embed[0].weight
+    assert matrix.abs().max() <= (6 / sum(matrix.shape)) ** 0.5
