@@ -1,0 +1,224 @@
+"""Probes of frozen features: linear classification, nearest-neighbour retrieval, scores, draws.
+
+Features are (N, D) float tensors and labels (N,) int64 tensors on one device; accuracies are per
+cent.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+# ---- Linear classification -----------------------------------------------------------------------
+
+
+class Epoch(NamedTuple):
+    """One epoch of a probe: its number (from 0), learning rate, mean losses, test accuracies."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    test_loss: float
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A trained linear classifier, its test `scores` (logits (N, classes)), and its epochs."""
+
+    weight: Tensor
+    bias: Tensor
+    scores: Tensor
+    epochs: list[Epoch]
+
+    @property
+    def last(self) -> Epoch:
+        """The last epoch: the result."""
+        return self.epochs[-1]
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch with the best test top-1: hindsight, but what the released code reports."""
+        return max(self.epochs, key=lambda epoch: epoch.top1)
+
+
+def linear_probe(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    *,
+    classes: int,
+    epochs: int,
+    lr: float,
+    momentum: float,
+    batch: int,
+    milestones: Sequence[int],
+    seed: int,
+    device: torch.device | str,
+    progress: Progress = iter,
+) -> LinearProbe:
+    """Train a linear layer on frozen features with SGD, test it after every epoch.
+
+    `progress` wraps the range of epochs, for a progress bar. The last, smaller batch of an epoch is
+    used. Weights and order come from `seed` on the CPU, so they do not depend on the device.
+    Raises ValueError if the loss stops being finite.
+    """
+    x, labels = train_features.to(device), train_labels.to(device)
+    test_x, test_y = test_features.to(device), test_labels.to(device)
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.empty(classes, x.shape[1]).normal_(0, 0.01, generator=generator)
+    weight = weight.to(device).requires_grad_()
+    bias = torch.zeros(classes, device=device, requires_grad=True)
+    optimiser = torch.optim.SGD([weight, bias], lr=lr, momentum=momentum)
+
+    history = []
+    for epoch in progress(range(epochs)):
+        optimiser.param_groups[0]["lr"] = rate = step_lr(lr, epoch, milestones)
+        total = torch.zeros((), device=device)
+        for rows in torch.randperm(len(x), generator=generator).to(device).split(batch):
+            loss = F.cross_entropy(F.linear(x[rows], weight, bias), labels[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.detach() * len(rows)
+        train_loss = total.item() / len(x)
+        if not math.isfinite(train_loss):
+            raise ValueError(f"linear probe: loss is {train_loss} in epoch {epoch} at lr {rate:g}")
+        with torch.no_grad():
+            scores = F.linear(test_x, weight, bias)
+            test_loss = F.cross_entropy(scores, test_y).item()
+        top1, top5 = topk_accuracy(scores, test_y, (1, 5))
+        history.append(Epoch(epoch, rate, train_loss, test_loss, top1, top5))
+    return LinearProbe(weight.detach(), bias.detach(), scores, history)
+
+
+def step_lr(lr: float, epoch: int, milestones: Sequence[int]) -> float:
+    """The learning rate of `epoch` (counted from 0): `lr`, times 0.1 from each milestone on."""
+    return lr * 0.1 ** sum(epoch >= milestone for milestone in milestones)
+
+
+# ---- Retrieval -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Predicted labels (Q,), neighbours in the gallery (Q, k), nearest first, and the accuracy."""
+
+    predictions: Tensor
+    neighbours: Tensor
+    top1: float
+
+
+def retrieval(
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    *,
+    k: int = 1,
+    chunk: int = 1024,
+    progress: Progress = iter,
+) -> Retrieval:
+    """Label each query by the majority of its k nearest neighbours.
+
+    Among labels with equally many votes the one with the nearest neighbour wins.
+    """
+    neighbours = nearest(queries, gallery, k, chunk, progress=progress)
+    labels = gallery_labels[neighbours]
+    votes = (labels[:, :, None] == labels[:, None]).sum(2)
+    winner = votes.argmax(1, keepdim=True)  # the first of equals
+    predictions = labels.gather(1, winner)[:, 0]
+    return Retrieval(predictions, neighbours, _percent(predictions == query_labels))
+
+
+def nearest(
+    queries: Tensor, gallery: Tensor, k: int = 1, chunk: int = 1024, *, progress: Progress = iter
+) -> Tensor:
+    """Indices (Q, k) of the k rows of `gallery` with the largest cosine to each query.
+
+    The nearest comes first. Holds (chunk, gallery) similarities at a time and no second copy of the
+    features. Raises ValueError if the gallery has fewer than k rows.
+    """
+    if k > len(gallery):
+        raise ValueError(f"{k} nearest neighbours asked for, the gallery has {len(gallery)} clips")
+    # A query's own norm scales all its similarities alike and leaves their order.
+    scale = 1 / torch.linalg.vector_norm(gallery, dim=1).clamp(min=1e-12)
+    found = [
+        (queries[start : start + chunk] @ gallery.T).mul_(scale).topk(k, dim=1).indices
+        for start in progress(range(0, len(queries), chunk))
+    ]
+    return torch.cat(found)
+
+
+# ---- Scores --------------------------------------------------------------------------------------
+
+
+def topk_accuracy(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> tuple[float, ...]:
+    """For each k, the percentage of clips with their label among the k largest `scores` (N, C)."""
+    ranked = scores.topk(min(max(ks), scores.shape[1]), dim=1).indices
+    hits = ranked == rearrange(labels, "n -> n 1")
+    return tuple(_percent(hits[:, :k].any(1)) for k in ks)
+
+
+def confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How many clips of class i were taken for class j, as (classes, classes) int64."""
+    cells = (labels * classes + predictions).bincount(minlength=classes * classes)
+    return rearrange(cells, "(label prediction) -> label prediction", label=classes)
+
+
+def class_accuracy(matrix: Tensor) -> Tensor:
+    """The accuracy of each class from a confusion matrix, NaN for a class without clips."""
+    return 100 * matrix.diagonal() / matrix.sum(1)
+
+
+def ensemble(scores: Sequence[Tensor]) -> Tensor:
+    """The scores of several classifiers of the same clips as one: the mean of their logits."""
+    return torch.stack(list(scores)).mean(0)
+
+
+def _percent(correct: Tensor) -> float:
+    return 100 * correct.sum().item() / len(correct)
+
+
+# ---- Draws of labelled clips ---------------------------------------------------------------------
+
+
+def draw_clips(
+    labels: np.ndarray, fraction: float, *, seed: int, draw: int, balanced: bool = False
+) -> np.ndarray:
+    """Ascending positions of floor(N * `fraction`) of the N `labels`: draw `draw` of `seed`.
+
+    The same wherever it is called, and a smaller fraction's clips are among a larger one's.
+    `balanced` takes as many clips of every class as of any other: floor(count / classes) of each
+    and one more of some; a class that has fewer gives all and the others make up for it. So each
+    class has a clip if there are as many clips as classes. Raises ValueError if no clip is drawn.
+    """
+    # Rounded first, because 0.29 * 100 is 28.999999999999996.
+    count = math.floor(round(len(labels) * fraction, 6))
+    if not 1 <= count <= len(labels):
+        raise ValueError(f"fraction {fraction} of {len(labels)} clips is {count} clips")
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, draw])))
+    order = generator.random(len(labels)).argsort(kind="stable")
+    if balanced:  # every class's first clip in this order, then every class's second, ...
+        order = order[_occurrence(labels[order]).argsort(kind="stable")]
+    return np.sort(order[:count])
+
+
+def _occurrence(labels: np.ndarray) -> np.ndarray:
+    """How many times each element's value came before it."""
+    by_class = labels.argsort(kind="stable")
+    _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    occurrence = np.empty(len(labels), dtype=np.int64)
+    occurrence[by_class] = np.arange(len(labels)) - np.repeat(first, counts)
+    return occurrence

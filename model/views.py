@@ -1,0 +1,329 @@
+"""Views of a clip: cropped and resized in time, as one of three streams, augmented for pretraining.
+
+Everything works on a batch of clips on the frames' device and never waits for it. A clip comes from
+`frames` (F, M, V, 3), all clips of a dataset one after another, and `offsets` (N + 1), the row
+where each begins; a view is (B, 3, T, V, M). M is bodies, V joints, T `size` frames, lengths are
+metres.
+
+Every random number of a view is a function of (seed, epoch, clip, view): it depends neither on the
+batch that a clip is in, nor on the process or the device that draws it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, NamedTuple
+
+import torch
+from einops import einsum, rearrange, repeat
+from torch import Tensor
+
+STREAMS = ("joint", "bone", "motion")
+SPATIAL_MASKS = ("top", "neighbourhood")
+
+
+# ---- Crop, resize, stream ------------------------------------------------------------------------
+
+
+def crop_resize(frames: Tensor, start: Tensor, length: Tensor, size: int) -> Tensor:
+    """Rows `start` to `start + length` (each (B,)) of `frames`, resized linearly to `size` frames.
+
+    Equal to `interpolate(mode="linear", align_corners=False)` of each clip, as (B, 3, T, V, M).
+    """
+    centre = torch.arange(size, device=frames.device) + 0.5
+    position = (centre * (length / size)[:, None] - 0.5).clamp(min=0)
+    lower = position.long()
+    upper = torch.minimum(lower + 1, length[:, None] - 1)
+    weight = rearrange(position - lower, "b t -> b t 1 1 1")
+    clip = torch.lerp(frames[start[:, None] + lower], frames[start[:, None] + upper], weight)
+    return rearrange(clip, "b t m v c -> b c t v m")
+
+
+def stream(x: Tensor, kind: str, parents: tuple[int, ...]) -> Tensor:
+    """Joint positions `x` (B, 3, T, V, M) as the stream `kind`, of the same shape.
+
+    joint: the positions themselves; bone: joint minus its parent, zero for the root, its own
+    parent; motion: next frame minus this one, zero in the last.
+    """
+    match kind:
+        case "joint":
+            return x
+        case "bone":
+            return x - x[:, :, :, _index(parents, x.device)]
+        case "motion":
+            return x.diff(dim=2, append=x[:, :, -1:])
+    raise ValueError(f"stream is {kind!r}, must be one of {', '.join(STREAMS)}")
+
+
+def evaluation_view(
+    frames: Tensor, offsets: Tensor, clips: Tensor, size: int, keep: float = 0.95
+) -> Tensor:
+    """The central part `keep` of each of `clips` (B,), resized, not augmented: the joint stream."""
+    first, frame_count = _extent(offsets, clips)
+    start = ((1 - keep) * frame_count.double() / 2).long()
+    return crop_resize(frames, first + start, frame_count - 2 * start, size)
+
+
+# ---- Augmentations: settings, and what a row of uniform numbers makes of them --------------------
+# Each is switched off by probability 0. The defaults are the paper's.
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A random part of a clip: U(`scale_min`, `scale_max`) of it, at least `minimum` frames."""
+
+    scale_min: float = 0.1
+    scale_max: float = 1.0
+    minimum: int = 64
+    draws: ClassVar[int] = 2
+
+    def window(self, u: Tensor, frame_count: Tensor) -> tuple[Tensor, Tensor]:
+        """First frame and length (each (B,)) within clips of `frame_count` frames."""
+        scale = self.scale_min + (self.scale_max - self.scale_min) * u[:, 0]
+        length = torch.minimum((frame_count * scale).long().clamp(min=self.minimum), frame_count)
+        return _integers(u[:, 1], frame_count - length + 1), length
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Turns about x, y and z: by U(0, `degrees`) about one, by U(0, `others`) about the others."""
+
+    probability: float = 0.5
+    degrees: float = 30.0
+    others: float = 1.0
+    draws: ClassVar[int] = 5
+
+    def matrix(self, u: Tensor) -> Tensor:
+        """Matrices (B, 3, 3) that turn column vectors about x, then y, then z."""
+        eye = torch.eye(3, device=u.device)
+        main = _integers(u[:, 1:2], 3) == torch.arange(3, device=u.device)
+        angle = torch.deg2rad(u[:, 2:] * torch.where(main, self.degrees, self.others))
+        # Rodrigues' formula; axis a has the generator K with K_ij = epsilon_aij (a clockwise turn).
+        generator = torch.linalg.cross(eye[:, None], eye[None])
+        sin, cos = (rearrange(f(angle), "b a -> b a 1 1") for f in (torch.sin, torch.cos))
+        x, y, z = (eye + sin * generator + (1 - cos) * generator @ generator).unbind(1)
+        return torch.where(_chosen(u, self.probability)[:, None, None], z @ y @ x, eye)
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Exchanges left and right joints; their coordinates stay as they are."""
+
+    probability: float = 0.5
+    draws: ClassVar[int] = 1
+
+    def chosen(self, u: Tensor) -> Tensor:
+        """Which clips (B,) are flipped."""
+        return _chosen(u, self.probability)
+
+
+@dataclass(frozen=True)
+class Shear:
+    """A matrix with a unit diagonal and U(-`amount`, `amount`) elsewhere."""
+
+    probability: float = 0.5
+    amount: float = 1.0
+    draws: ClassVar[int] = 10
+
+    def matrix(self, u: Tensor) -> Tensor:
+        """Matrices (B, 3, 3) that shear column vectors. The numbers on the diagonal go unused."""
+        eye = torch.eye(3, device=u.device)
+        entries = self.amount * (2 * rearrange(u[:, 1:], "b (i j) -> b i j", i=3) - 1)
+        shear = torch.where(eye.bool(), eye, entries)
+        return torch.where(_chosen(u, self.probability)[:, None, None], shear, eye)
+
+
+@dataclass(frozen=True)
+class SpatialMask:
+    """Zeroes joints around `seeds` joints that are drawn with replacement, for all frames and
+    bodies.
+
+    D = A^`hops` counts the walks between joints along the bones, A being their adjacency with
+    self-links. `top` (released code): the `joints` joints with the largest sum of the seeds' rows
+    of D, the higher index first among equals. `neighbourhood` (paper): every joint j with D_ij != 0
+    for a seed i; `joints` is not used.
+    """
+
+    probability: float = 0.5
+    kind: str = "top"
+    seeds: int = 5
+    joints: int = 8
+    hops: int = 2
+
+    @property
+    def draws(self) -> int:
+        return 1 + self.seeds
+
+    def hidden(self, u: Tensor, parents: tuple[int, ...]) -> Tensor:
+        """Which joints (B, V) of each clip are zeroed."""
+        joint_count = len(parents)
+        seeds = _integers(u[:, 1:], joint_count)
+        walks = _walks(parents, self.hops, u.device)[seeds].sum(1)
+        match self.kind:
+            case "top":
+                if self.joints > joint_count:
+                    raise ValueError(
+                        f"{self.joints} joints to mask, the skeleton has {joint_count}"
+                    )
+                largest = walks.argsort(dim=1, stable=True)[:, joint_count - self.joints :]
+                mask = torch.zeros_like(walks, dtype=torch.bool).scatter(1, largest, True)
+            case "neighbourhood":
+                mask = walks > 0
+            case _:
+                options = ", ".join(SPATIAL_MASKS)
+                raise ValueError(f"spatial mask is {self.kind!r}, must be one of {options}")
+        return mask & _chosen(u, self.probability)[:, None]
+
+
+@dataclass(frozen=True)
+class TemporalMask:
+    """Zeroes `masked` of the `blocks` equal blocks of frames, for all joints and bodies."""
+
+    probability: float = 0.5
+    blocks: int = 16
+    masked: int = 6
+
+    @property
+    def draws(self) -> int:
+        return 1 + self.blocks
+
+    def hidden(self, u: Tensor, size: int) -> Tensor:
+        """Which frames (B, T) of each clip are zeroed."""
+        if size % self.blocks:
+            raise ValueError(f"{size} frames do not divide into {self.blocks} blocks")
+        if self.masked > self.blocks:
+            raise ValueError(f"{self.masked} blocks to mask, a view has {self.blocks}")
+        drawn = u[:, 1:].argsort(dim=1, stable=True)[:, : self.masked]
+        mask = torch.zeros_like(u[:, 1:], dtype=torch.bool).scatter(1, drawn, True)
+        mask &= _chosen(u, self.probability)[:, None]
+        return repeat(mask, "b block -> b (block frame)", frame=size // self.blocks)
+
+
+class View(NamedTuple):
+    """Views `x` (B, 3, T, V, M) and what of them is masked: `joints` (B, V), `frames` (B, T)."""
+
+    x: Tensor
+    joints: Tensor
+    frames: Tensor
+
+
+def training_view(
+    frames: Tensor,
+    offsets: Tensor,
+    clips: Tensor,
+    *,
+    size: int,
+    kind: str,
+    parents: tuple[int, ...],
+    swap: tuple[int, ...],
+    crop: Crop,
+    rotate: Rotate,
+    flip: Flip,
+    shear: Shear,
+    spatial_mask: SpatialMask,
+    temporal_mask: TemporalMask,
+    seed: int,
+    epoch: int,
+    view: int | Tensor,
+) -> View:
+    """A random view of each of `clips` (B,) for pretraining. Call it outside autocast.
+
+    `parents` gives each joint's parent (a root is its own) and `swap` the joint that a flip puts in
+    its place. Views are told apart by `view`: one number for all, or one a clip (B,), so that one
+    call makes the query and the key views of a batch.
+    """
+    settings = (crop, rotate, flip, shear, spatial_mask, temporal_mask)
+    counts = [augmentation.draws for augmentation in settings]
+    u = uniforms(seed, epoch, clips, view, sum(counts)).split(counts, dim=1)
+    u_crop, u_rotate, u_flip, u_shear, u_spatial, u_temporal = u
+
+    first, frame_count = _extent(offsets, clips)
+    start, length = crop.window(u_crop, frame_count)
+    x = stream(crop_resize(frames, first + start, length, size), kind, parents)
+
+    # The flip reorders joints and the two others mix coordinates, so it may follow both.
+    matrix = shear.matrix(u_shear) @ rotate.matrix(u_rotate)
+    x = einsum(matrix, x, "b i j, b j t v m -> b i t v m")
+    flipped = rearrange(flip.chosen(u_flip), "b -> b 1 1 1 1")
+    x = torch.where(flipped, x[:, :, :, _index(swap, x.device)], x)
+
+    joints = spatial_mask.hidden(u_spatial, parents)
+    hidden_frames = temporal_mask.hidden(u_temporal, size)
+    hidden = rearrange(joints, "b v -> b 1 1 v 1") | rearrange(hidden_frames, "b t -> b 1 t 1 1")
+    return View(x.masked_fill(hidden, 0), joints, hidden_frames)
+
+
+# ---- Random numbers and the skeleton's graph -----------------------------------------------------
+
+
+def uniforms(seed: int, epoch: int, clips: Tensor, view: int | Tensor, count: int) -> Tensor:
+    """`count` numbers in [0, 1) for each of `clips` ((B,) int64), as (B, count) float32.
+
+    SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): a hash of (seed, epoch, view, clip) starts each
+    clip's own sequence. Integer arithmetic alone, so every device draws the same bits.
+    """
+    state = torch.zeros_like(clips)
+    for part in (seed, epoch, view, clips):
+        state = _scramble(state + _GOLDEN + part)
+    step = torch.arange(1, count + 1, device=clips.device)
+    bits = _scramble(state[:, None] + _GOLDEN * step)
+    return _shift(bits, 40) * 2.0**-24  # a float32 holds 24 bits exactly
+
+
+def adjacency(parents: Sequence[int]) -> Tensor:
+    """The skeleton's adjacency (V, V): bones in both directions and a self-link for each joint."""
+    matrix = torch.eye(len(parents))
+    for joint, parent in enumerate(parents):
+        matrix[joint, parent] = matrix[parent, joint] = 1
+    return matrix
+
+
+# SplitMix64's constants as the int64 of the same bits: torch's int64 arithmetic wraps around.
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+def _scramble(z: Tensor) -> Tensor:
+    """SplitMix64's finaliser: every bit of the input changes half of the output's."""
+    z = (z ^ _shift(z, 30)) * _FIRST
+    z = (z ^ _shift(z, 27)) * _SECOND
+    return z ^ _shift(z, 31)
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """A logical shift to the right; torch's own repeats the sign."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _integers(u: Tensor, end: Tensor | int) -> Tensor:
+    """Uniform integers from 0 to `end` - 1; `u` times `end` never rounds up to `end`."""
+    return (u * end).long()
+
+
+def _chosen(u: Tensor, probability: float) -> Tensor:
+    """Whether an augmentation is applied (B,), by the first of its draws."""
+    return u[:, 0] < probability
+
+
+def _extent(offsets: Tensor, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """First row and number of rows of each clip."""
+    first = offsets[clips]
+    return first, offsets[clips + 1] - first
+
+
+# Constants are kept on their device: a copy from the host would wait for all work queued there.
+# They outlive the mode they are first used in, so they must not become inference tensors.
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _index(joints: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(joints, device=device)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _walks(parents: tuple[int, ...], hops: int, device: torch.device) -> Tensor:
+    """Number of walks of `hops` steps between joints: the paper's D = A^hops."""
+    return torch.linalg.matrix_power(adjacency(parents), hops).to(device)

@@ -1,0 +1,281 @@
+"""Probes against plain computations."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.probes import (
+    class_accuracy,
+    confusion,
+    draw_clips,
+    ensemble,
+    linear_probe,
+    nearest,
+    retrieval,
+    step_lr,
+    topk_accuracy,
+)
+
+CLASSES = 7
+
+
+def clusters(count: int, seed: int, noise: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Features (count, 12) of noisy classes, and their labels."""
+    centres = torch.randn(CLASSES, 12, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    return centres[labels] + noise * torch.randn(count, 12, generator=generator), labels
+
+
+SETTINGS = {
+    "classes": CLASSES,
+    "epochs": 6,
+    "lr": 0.5,
+    "momentum": 0.9,
+    "batch": 32,
+    "milestones": (3, 5),
+    "seed": 4,
+    "device": "cpu",
+}
+
+
+# ---- Linear classification -----------------------------------------------------------------------
+
+
+def test_linear_probe_is_a_plain_torch_loop() -> None:
+    (train_x, train_y), (test_x, test_y) = clusters(150, 1), clusters(60, 2)
+    probe = linear_probe(train_x, train_y, test_x, test_y, **SETTINGS)
+
+    generator = torch.Generator().manual_seed(4)
+    layer = nn.Linear(12, CLASSES)
+    nn.init.normal_(layer.weight, 0, 0.01, generator=generator)
+    nn.init.zeros_(layer.bias)
+    optimiser = torch.optim.SGD(layer.parameters(), 0.5, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 5])
+    for epoch in range(6):
+        assert probe.epochs[epoch].lr == pytest.approx(optimiser.param_groups[0]["lr"])
+        order = torch.randperm(150, generator=generator)
+        losses = []
+        for i in range(0, 150, 32):  # five batches, the last of 22
+            rows = order[i : i + 32]
+            loss = nn.CrossEntropyLoss()(layer(train_x[rows]), train_y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses += [loss.item()] * len(rows)
+        schedule.step()
+        scores = layer(test_x)
+        assert probe.epochs[epoch].epoch == epoch
+        assert probe.epochs[epoch].train_loss == pytest.approx(np.mean(losses), rel=1e-4)
+        assert probe.epochs[epoch].test_loss == pytest.approx(
+            F.cross_entropy(scores, test_y).item(), rel=1e-4
+        )
+        right = (scores.argmax(1) == test_y).float().mean().item()
+        assert probe.epochs[epoch].top1 == pytest.approx(100 * right, abs=1e-4)
+    torch.testing.assert_close(probe.weight, layer.weight.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(probe.bias, layer.bias.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(probe.scores, scores.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_linear_probe_learns_and_reports_last_and_best() -> None:
+    (train_x, train_y), (test_x, test_y) = clusters(400, 1, 0.5), clusters(100, 2, 0.5)
+    probe = linear_probe(train_x, train_y, test_x, test_y, **SETTINGS)
+    assert probe.last is probe.epochs[-1]
+    assert probe.last.top1 > 95
+    assert probe.last.top5 >= probe.last.top1
+    assert probe.best.top1 == max(epoch.top1 for epoch in probe.epochs)
+    assert topk_accuracy(probe.scores, test_y, (1,)) == (probe.last.top1,)
+
+
+def test_linear_probe_is_a_function_of_its_seed() -> None:
+    train, test = clusters(150, 1), clusters(60, 2)
+    global_state = torch.get_rng_state()
+    first = linear_probe(*train, *test, **SETTINGS)
+    assert torch.equal(torch.get_rng_state(), global_state)
+    torch.rand(3)
+    again = linear_probe(*train, *test, **SETTINGS)
+    other = linear_probe(*train, *test, **SETTINGS | {"seed": 5})
+    assert torch.equal(first.weight, again.weight)
+    assert first.epochs == again.epochs
+    assert not torch.equal(first.weight, other.weight)
+
+
+def test_linear_probe_shows_its_progress() -> None:
+    seen: list[int] = []
+
+    def progress(epochs: Iterable[int]) -> Iterable[int]:
+        for epoch in epochs:
+            yield epoch
+            seen.append(epoch)
+
+    linear_probe(*clusters(40, 1), *clusters(20, 2), **SETTINGS, progress=progress)
+    assert seen == list(range(6))
+
+
+def test_linear_probe_stops_at_a_loss_that_is_not_finite() -> None:
+    x, y = clusters(40, 1)
+    x[3, 2] = float("inf")
+    with pytest.raises(ValueError, match=r"linear probe: loss is nan in epoch 0 at lr 0\.5"):
+        linear_probe(x, y, x, y, **SETTINGS)
+
+
+def test_step_lr() -> None:
+    rates = [step_lr(2, epoch, (50, 70)) for epoch in (0, 49, 50, 69, 70, 79)]
+    assert rates == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.02])
+    assert step_lr(0.01, 351, [351]) == pytest.approx(0.001)
+    assert step_lr(0.01, 10_000, []) == 0.01
+
+
+# ---- Retrieval -----------------------------------------------------------------------------------
+
+
+def brute_force(queries: Tensor, gallery: Tensor, k: int) -> Tensor:
+    """All cosines, sorted."""
+    q, g = (F.normalize(features.double(), dim=1) for features in (queries, gallery))
+    return (q @ g.T).argsort(dim=1, descending=True, stable=True)[:, :k]
+
+
+@pytest.mark.parametrize("chunk", [1, 10, 53, 1000])
+@pytest.mark.parametrize("k", [1, 9, 80])
+def test_nearest_is_brute_force(k: int, chunk: int) -> None:
+    queries, gallery = clusters(53, 1)[0], clusters(80, 2)[0]
+    gallery *= torch.rand(80, 1, generator=torch.Generator().manual_seed(3)) * 10 + 0.1
+    found = nearest(queries, gallery, k, chunk)
+    assert torch.equal(found, brute_force(queries, gallery, k))
+
+
+def test_nearest_leaves_out_a_zero_feature() -> None:
+    gallery = torch.eye(3, 4)
+    gallery[1] = 0
+    assert nearest(gallery[[0, 2]], gallery).tolist() == [[0], [2]]
+
+
+def test_nearest_wants_a_gallery_of_at_least_k() -> None:
+    with pytest.raises(ValueError, match="6 nearest neighbours asked for, the gallery has 5 clips"):
+        nearest(torch.ones(2, 3), torch.ones(5, 3), 6)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 9])
+def test_retrieval_is_a_majority_vote(k: int) -> None:
+    (queries, query_labels), (gallery, gallery_labels) = clusters(70, 1, 2.0), clusters(90, 2, 2.0)
+    result = retrieval(queries, query_labels, gallery, gallery_labels, k=k, chunk=16)
+    neighbours = brute_force(queries, gallery, k)
+    assert torch.equal(result.neighbours, neighbours)
+    right = 0
+    for prediction, row, label in zip(result.predictions, neighbours, query_labels, strict=True):
+        votes = gallery_labels[row].tolist()
+        expected = max(votes, key=lambda vote: (votes.count(vote), -votes.index(vote)))
+        assert prediction == expected
+        right += int(expected == label)
+    assert result.top1 == pytest.approx(100 * right / 70)
+
+
+def test_retrieval_breaks_ties_by_the_nearer() -> None:
+    angles = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
+    gallery = torch.stack([angles.cos(), angles.sin()], dim=1)
+    query = torch.tensor([[1.0, 0.0]])
+    for labels, expected in (([2, 1, 1, 2, 3], 2), ([3, 1, 2, 2, 1], 1), ([3, 1, 2, 0, 2], 2)):
+        result = retrieval(query, torch.tensor([2]), gallery, torch.tensor(labels), k=5)
+        assert result.neighbours.tolist() == [[0, 1, 2, 3, 4]]
+        assert result.predictions.tolist() == [expected]
+
+
+# ---- Scores --------------------------------------------------------------------------------------
+
+
+def test_topk_accuracy() -> None:
+    scores = torch.tensor([[5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5], [9, 0, 8, 1, 7, 2.0]])
+    labels = torch.tensor([0, 4, 1])
+    expected = (100 / 3, 200 / 3, 200 / 3, 100)
+    assert topk_accuracy(scores, labels, (1, 2, 5, 6)) == pytest.approx(expected)
+    assert topk_accuracy(scores[:, :3], torch.tensor([0, 0, 0]), (1, 5))[1] == 100
+
+
+def test_confusion_and_class_accuracy() -> None:
+    labels, predictions = torch.tensor([0, 0, 0, 1, 3, 3]), torch.tensor([0, 1, 0, 1, 0, 1])
+    matrix = confusion(predictions, labels, 4)
+    assert matrix.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]]
+    expected = [200 / 3, 100, float("nan"), 0]
+    assert class_accuracy(matrix).tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_ensemble_is_the_mean_of_the_scores() -> None:
+    one, two = torch.tensor([[1.0, 2, 3]]), torch.tensor([[5.0, 0, 0]])
+    torch.testing.assert_close(ensemble([one, two, two]), torch.tensor([[11 / 3, 2 / 3, 1]]))
+
+
+# ---- Draws of labelled clips ---------------------------------------------------------------------
+
+LABELS = np.random.default_rng(0).choice(12, 1020, p=np.linspace(1, 3, 12) / 24)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("fraction", [0.01, 0.05, 0.1, 0.2, 0.5, 1.0])
+def test_a_draw_has_the_floor_of_the_fraction(fraction: float, balanced: bool) -> None:
+    drawn = draw_clips(LABELS, fraction, seed=0, draw=0, balanced=balanced)
+    assert drawn.dtype == np.int64
+    assert len(drawn) == 1020 * round(fraction * 100) // 100
+    assert (np.diff(drawn) > 0).all()
+    assert drawn.min() >= 0
+    assert drawn.max() < 1020
+
+
+def test_the_floor_is_of_the_decimal_fraction() -> None:
+    assert len(draw_clips(np.zeros(100, dtype=int), 0.29, seed=0, draw=0)) == 29
+    assert len(draw_clips(np.zeros(40_091, dtype=int), 0.01, seed=0, draw=0)) == 400
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_draws_are_seeded_nested_and_differ(balanced: bool) -> None:
+    def draw(fraction: float, seed: int, number: int) -> list[int]:
+        return draw_clips(LABELS, fraction, seed=seed, draw=number, balanced=balanced).tolist()
+
+    np.random.seed(1)  # noqa: NPY002  the global state must not matter
+    drawn = draw(0.1, 0, 0)
+    assert draw(0.1, 0, 0) == drawn
+    assert len({tuple(draw(0.1, seed, number)) for seed in range(3) for number in range(3)}) == 9
+    assert set(draw(0.01, 0, 0)) <= set(drawn) <= set(draw(0.2, 0, 0))
+
+
+def test_a_draw_is_the_same_everywhere() -> None:
+    """Fixed numbers: a change of the generator or of the rule would change published results."""
+    labels = np.arange(1000) % 3
+    assert draw_clips(labels, 0.005, seed=0, draw=1).tolist() == [7, 130, 259, 289, 720]
+    assert draw_clips(labels, 0.005, seed=0, draw=1, balanced=True).tolist() == [
+        7,
+        259,
+        380,
+        627,
+        720,
+    ]
+
+
+def test_every_clip_is_drawn_as_often_as_any_other() -> None:
+    counts = np.zeros(200, dtype=int)
+    for number in range(500):
+        counts[draw_clips(LABELS[:200], 0.2, seed=3, draw=number)] += 1
+    assert abs(counts - 100).max() < 5 * np.sqrt(500 * 0.2 * 0.8)
+
+
+def test_a_balanced_draw_takes_equally_of_every_class() -> None:
+    for fraction, each in ((0.1, 102 // 12), (0.2, 204 // 12), (0.012, 1)):
+        drawn = draw_clips(LABELS, fraction, seed=0, draw=0, balanced=True)
+        counts = np.bincount(LABELS[drawn], minlength=12)
+        assert counts.min() == each
+        assert counts.max() <= each + 1
+
+
+def test_a_balanced_draw_fills_up_for_small_classes() -> None:
+    labels = np.array([0] * 90 + [1] * 7 + [2] * 3)
+    drawn = draw_clips(labels, 0.3, seed=0, draw=0, balanced=True)
+    assert np.bincount(labels[drawn]).tolist() == [20, 7, 3]
+
+
+def test_a_fraction_without_clips_is_refused() -> None:
+    for fraction in (0.0001, 0.0, -0.1, 1.5):
+        with pytest.raises(ValueError, match=f"fraction {fraction} of 1020 clips is"):
+            draw_clips(LABELS, fraction, seed=0, draw=0)
