@@ -226,7 +226,10 @@ def training_view(
     epoch: int,
     view: int | Tensor,
 ) -> View:
-    """A random view of each of `clips` (B,) for pretraining. Call it outside autocast.
+    """A random view of each of `clips` (B,) for pretraining.
+
+    Call it outside autocast, which would round coordinates, and outside torch.compile, whose
+    compiler rejects integer constants that wrap around.
 
     `parents` gives each joint's parent (a root is its own) and `swap` the joint that a flip puts in
     its place. Views are told apart by `view`: one number for all, or one a clip (B,), so that one
