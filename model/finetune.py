@@ -1,0 +1,109 @@
+"""Fine-tuning: the encoder and a linear layer on it, trained together on labelled clips."""
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.encoder import Encoder
+from model.features import extract
+from model.training import train
+from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
+
+
+class Classifier(nn.Module):
+    """An encoder and a linear layer on its representation."""
+
+    def __init__(self, encoder: Encoder, *, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.linear = nn.Linear(2 * encoder.architecture["dim"], classes)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, T, V, M) -> scores (B, classes)."""
+        return self.linear(self.encoder.represent(x))
+
+
+def fine_tune(
+    encoder: Encoder,
+    frames: Tensor,
+    offsets: Tensor,
+    labels: Tensor,
+    loader: Any,
+    test: Tensor,
+    *,
+    classes: int,
+    kind: str,
+    swap: Sequence[int],
+    crop: Crop,
+    keep: float,
+    seed: int,
+    epochs: int,
+    lr: float,
+    milestones: Sequence[int],
+    momentum: float,
+    weight_decay: float,
+    batch: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Tensor:
+    """Fine-tunes a copy of `encoder` on the clips of `loader` and scores the clips `test` (N,).
+
+    A training view is a random crop of the clip, resized; nothing else is augmented. A test view
+    is the evaluation view. `frames` (F, M, V, 3), `offsets` (clips + 1,) and `labels` (clips,) are
+    the dataset's, on the training device. Returns the scores (N, classes) of the last epoch.
+    """
+    torch.manual_seed(seed)
+    network = Classifier(copy.deepcopy(encoder), classes=classes).to(frames.device)
+    size, parents = encoder.architecture["frames"], encoder.architecture["parents"]
+
+    def step(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        clips = clips.to(frames.device)
+        view = training_view(
+            frames,
+            offsets,
+            clips,
+            size=size,
+            kind=kind,
+            parents=parents,
+            swap=tuple(swap),
+            crop=crop,
+            rotate=Rotate(probability=0),
+            flip=Flip(probability=0),
+            shear=Shear(probability=0),
+            spatial_mask=SpatialMask(probability=0),
+            temporal_mask=TemporalMask(probability=0),
+            seed=seed,
+            epoch=epoch,
+            view=0,
+        )
+        return F.cross_entropy(network(view.x), labels[clips]), {}
+
+    epoch_figures = train(
+        step,
+        network.train().parameters(),
+        loader,
+        epochs=epochs,
+        lr=lr,
+        milestones=milestones,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        progress=progress,
+    )
+    deque(epoch_figures, maxlen=0)
+    return extract(
+        network.eval(),
+        frames,
+        offsets,
+        test,
+        size=size,
+        kind=kind,
+        parents=parents,
+        keep=keep,
+        batch=batch,
+    )

@@ -1,0 +1,57 @@
+"""Batches of clips for training: which clips come next, not their frames.
+
+The frames of a dataset stay where they are, in one packed array on the training device; a step
+gathers, crops and augments a whole batch there from the indices that the loader hands out.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+
+class _Indices(Dataset[Tensor]):
+    """Clip indices that are fetched a batch at a time."""
+
+    def __init__(self, clips: np.ndarray) -> None:
+        self.clips = torch.from_numpy(clips)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitems__(self, rows: list[int]) -> Tensor:
+        return self.clips[rows]
+
+
+def batches(
+    clips: np.ndarray,
+    *,
+    batch: int,
+    seed: int,
+    drop_last: bool,
+    shuffle: bool = True,
+    rank: int = 0,
+    ranks: int = 1,
+) -> StatefulDataLoader:
+    """Batches (B,) of the indices `clips`, in an order that is a function of (seed, epoch).
+
+    Call `loader.sampler.set_epoch(epoch)` before each epoch. Of a global batch, each of `ranks`
+    processes gets `batch` / `ranks` clips, no clip twice.
+
+    Raises:
+        ValueError: there are fewer clips than a batch and `drop_last` would leave none.
+    """
+    if drop_last and len(clips) < batch:
+        raise ValueError(f"{len(clips)} training clips do not fill one batch of {batch}")
+    data = _Indices(clips)
+    sampler = DistributedSampler(
+        data, num_replicas=ranks, rank=rank, shuffle=shuffle, seed=seed, drop_last=drop_last
+    )
+    return StatefulDataLoader(
+        data,
+        batch_size=batch // ranks,
+        sampler=sampler,
+        drop_last=drop_last,
+        collate_fn=lambda clips: clips,
+    )

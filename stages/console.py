@@ -1,0 +1,29 @@
+"""How a stage talks: a progress bar while it works, one line when it is done or cannot be."""
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(title: str, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    """A progress bar with rate and time left, to put around what is iterated.
+
+    Quiet when standard error is not a terminal.
+    """
+    return functools.partial(tqdm, desc=title, unit=unit, disable=None, dynamic_ncols=True)
+
+
+def run(main: Callable[..., str]) -> None:
+    """Runs a stage with the command line's arguments and prints what it says it wrote.
+
+    A mistake in the data, the parameters or the files ends the program with one line, not with a
+    traceback.
+    """
+    try:
+        print(main(*sys.argv[1:]))
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        sys.exit(f"{' '.join([Path(sys.argv[0]).stem, *sys.argv[1:]])}: {error}")

@@ -1,0 +1,53 @@
+"""Features of one run: every clip of the protocol through the frozen encoder, and the untrained."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+
+from model.encoder import Encoder, load_encoder
+from model.features import extract
+from skeletons import protocols, store
+from stages import console, params
+
+
+def main(run: str) -> str:
+    p = params.read()
+    dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
+    clips = store.read(f"data/{dataset}.zarr")
+    split = protocols.split(clips, p["datasets"][dataset]["protocols"][protocol])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    frames, offsets = (torch.from_numpy(a).to(device) for a in (clips.frames, clips.offsets))
+
+    encoder = load_encoder(f"data/weights/{run}.pt")
+    torch.manual_seed(p["seed"])
+    untrained = Encoder(**encoder.architecture).eval()
+
+    path = Path(f"data/features/{run}.zarr")
+    shutil.rmtree(path, ignore_errors=True)
+    group = zarr.create_group(path)
+    for part, chosen in zip(("train", "test"), split, strict=True):
+        arrays = {"clip": chosen, "label": clips.label[chosen]}
+        for name, network in (("features", encoder), ("untrained", untrained)):
+            arrays[name] = extract(
+                network.to(device).represent,
+                frames,
+                offsets,
+                torch.from_numpy(chosen),
+                size=encoder.architecture["frames"],
+                kind=stream,
+                parents=clips.layout.parents,
+                **p["embed"],
+                progress=console.bar(f"embed {run}: {part}, {name}", "batch"),
+            ).numpy()
+        for name, array in arrays.items():
+            chunks = (min(4096, len(array)), *array.shape[1:])
+            group.create_array(f"{part}/{name}", data=np.ascontiguousarray(array), chunks=chunks)
+    group.attrs["classes"] = clips.classes
+    return f"{path}: {' and '.join(f'{len(part)} clips' for part in split)} for training and test"
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,67 @@
+"""Linear evaluation of one run: a linear classifier on frozen features, and on untrained ones."""
+
+import shutil
+from pathlib import Path
+
+import torch
+import zarr
+
+from model.probes import class_accuracy, confusion, linear_probe
+from stages import console, params, results
+
+
+def main(run: str) -> str:
+    p = params.read()
+    features = zarr.open_group(f"data/features/{run}.zarr", mode="r")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def tensor(name: str) -> torch.Tensor:
+        return torch.from_numpy(features[name][:])
+
+    probes = {
+        name: linear_probe(
+            tensor(f"train/{name}"),
+            tensor("train/label"),
+            tensor(f"test/{name}"),
+            tensor("test/label"),
+            classes=features.attrs["classes"],
+            **p["linear"],
+            seed=p["seed"],
+            device=device,
+            progress=console.bar(f"linear {run}: {name}", "epoch"),
+        )
+        for name in ("features", "untrained")
+    }
+    trained = probes["features"]
+
+    path = Path(f"data/scores/{run}.zarr")
+    shutil.rmtree(path, ignore_errors=True)
+    scores = zarr.create_group(path)
+    scores.create_array("scores", data=trained.scores.cpu().numpy())
+    for name in ("label", "clip"):
+        scores.create_array(name, data=features[f"test/{name}"][:])
+
+    labels = tensor("test/label")
+    matrix = confusion(trained.scores.cpu().argmax(1), labels, features.attrs["classes"])
+    results.write_rows(f"metrics/linear/{run}-epochs.csv", [e._asdict() for e in trained.epochs])
+    results.write_rows(
+        f"metrics/linear/{run}-classes.csv",
+        [
+            {"action": action + 1, "top1": top1}
+            for action, top1 in enumerate(class_accuracy(matrix).tolist())
+            if matrix[action].sum()
+        ],
+    )
+    return results.write(
+        f"metrics/linear/{run}.json",
+        top1=trained.last.top1,
+        top5=trained.last.top5,
+        best_top1=trained.best.top1,
+        best_top5=max(epoch.top5 for epoch in trained.epochs),
+        untrained_top1=probes["untrained"].last.top1,
+        untrained_top5=probes["untrained"].last.top5,
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)

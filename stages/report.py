@@ -1,0 +1,145 @@
+"""The report: every result in one JSON and in one page, beside the published ones where comparable.
+
+A result on synthetic archives is never set beside a published one: it says that the pipeline
+learns, not how well SCD-Net recognises actions.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages import console, params, results
+
+Rows = Iterable[Sequence[object]]
+
+
+def main() -> str:
+    p = params.read()
+    published = yaml.safe_load(Path("metrics/published.yaml").read_text())
+    summary: dict[str, Any] = {
+        kind: {name: results.read(f"metrics/{kind}/{name}.json") for name in p[section]}
+        for kind, section in (
+            ("linear", "runs"),
+            ("retrieval", "runs"),
+            ("semi", "runs"),
+            ("transfer", "transfers"),
+            ("ensemble", "ensembles"),
+        )
+    }
+    Path("metrics/summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    Path("metrics/README.md").write_text(page(p, summary, published))
+    return f"metrics/README.md and metrics/summary.json: {len(p['runs'])} runs"
+
+
+def page(p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any]) -> str:
+    """The results as Markdown: a section a dataset, a table a question."""
+    parts = ["# Results", "Top-1 accuracy in % after the last epoch. `dvc repro` writes this page."]
+    for dataset, source in p["sources"].items():
+        real = source != "synthetic"
+        parts.append(f"## {dataset}: {'real' if real else 'synthetic'} recordings")
+        if not real:
+            parts.append(
+                f"Made up by the pipeline in the format of {dataset}. Nothing here can be compared "
+                "with a published result; compare with the untrained encoder."
+            )
+        parts += runs_tables(p, summary, published if real else {}, dataset)
+        parts += semi_tables(p, summary, published if real else {}, dataset)
+        parts += transfer_table(p, summary, published if real else {}, dataset)
+    return "\n\n".join(parts) + "\n"
+
+
+def runs_tables(
+    p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any], dataset: str
+) -> list[str]:
+    """Linear evaluation, ensembles and retrieval of the dataset's runs."""
+    runs = {name: run for name, run in p["runs"].items() if run["dataset"] == dataset}
+    ensembles = {n: e for n, e in p["ensembles"].items() if e["joint"] in runs}
+    if not runs:
+        return []
+    linear: list[list[object]] = [
+        [name, run["protocol"], run["stream"], *(figures[k] for k in keys)]
+        for name, run in runs.items()
+        for figures in [summary["linear"][name]]
+        for keys in [("top1", "top5", "best_top1", "untrained_top1")]
+    ]
+    linear += [
+        [name, runs[e["joint"]]["protocol"], "3 streams", figures["top1"], figures["top5"], "", ""]
+        for name, e in ensembles.items()
+        for figures in [summary["ensemble"][name]]
+    ]
+    retrieval = [
+        [name, run["protocol"], run["stream"], figures["top1"], figures["untrained_top1"]]
+        for name, run in runs.items()
+        for figures in [summary["retrieval"][name]]
+    ]
+    head = ["run", "protocol", "stream"]
+    return [
+        "### Linear evaluation",
+        table([*head, "top-1", "top-5", "best epoch", "untrained"], linear),
+        *beside(published, "linear", [f"{dataset}-{r['protocol']}" for r in runs.values()]),
+        "### Retrieval",
+        table([*head, "top-1", "untrained"], retrieval),
+        *beside(published, "retrieval", [f"{dataset}-{r['protocol']}" for r in runs.values()]),
+    ]
+
+
+def semi_tables(
+    p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any], dataset: str
+) -> list[str]:
+    """Semi-supervised results of the dataset's runs, mean and standard deviation of the draws."""
+    runs = [name for name, run in p["runs"].items() if run["dataset"] == dataset]
+    if not runs:
+        return []
+    fractions = list(summary["semi"][runs[0]])
+    rows = [
+        [run, *(f"{figures[f]['top1']} ± {figures[f]['std']}" for f in fractions)]
+        for run in runs
+        for figures in [summary["semi"][run]]
+    ]
+    parts = ["### Semi-supervised", table(["run", *fractions], rows)]
+    for protocol in p["datasets"][dataset]["protocols"]:
+        parts += beside(published, f"semi-{dataset}-{protocol}", fractions)
+    return parts
+
+
+def transfer_table(
+    p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any], dataset: str
+) -> list[str]:
+    """Transfer to this dataset."""
+    transfers = {n: t for n, t in p["transfers"].items() if t["target"] == dataset}
+    if not transfers:
+        return []
+    rows = [
+        [name, t["run"], t["protocol"], summary["transfer"][name]["top1"]]
+        for name, t in transfers.items()
+    ]
+    sources = [p["runs"][t["run"]]["dataset"] for t in transfers.values()]
+    return [
+        "### Transfer",
+        table(["transfer", "pretrained run", "protocol", "top-1"], rows),
+        *beside(published, f"transfer-to-{dataset}", sources),
+    ]
+
+
+def beside(published: dict[str, Any], kind: str, columns: Iterable[str]) -> list[str]:
+    """The published results of this kind for these columns, as a table with its sources."""
+    columns = list(dict.fromkeys(columns))
+    rows = [
+        [method, *(figures[kind].get(c, "") for c in columns), figures["source"]]
+        for method, figures in published.items()
+        if any(c in figures.get(kind, {}) for c in columns)
+    ]
+    return ["Published:", table(["method", *columns, "read in"], rows)] if rows else []
+
+
+def table(head: Sequence[str], rows: Rows) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,35 @@
+"""Retrieval with one run's features: each test clip takes the label of its nearest neighbours."""
+
+import torch
+import zarr
+
+from model.probes import retrieval
+from stages import console, params, results
+
+
+def main(run: str) -> str:
+    k = params.read()["retrieval"]["k"]
+    features = zarr.open_group(f"data/features/{run}.zarr", mode="r")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def tensor(name: str) -> torch.Tensor:
+        return torch.from_numpy(features[name][:]).to(device)
+
+    top1 = {
+        name: retrieval(
+            tensor(f"test/{name}"),
+            tensor("test/label"),
+            tensor(f"train/{name}"),
+            tensor("train/label"),
+            k=k,
+            progress=console.bar(f"retrieval {run}: {name}", "chunk"),
+        ).top1
+        for name in ("features", "untrained")
+    }
+    return results.write(
+        f"metrics/retrieval/{run}.json", top1=top1["features"], untrained_top1=top1["untrained"]
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)

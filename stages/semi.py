@@ -1,0 +1,73 @@
+"""Semi-supervised evaluation of one run: fine-tune everything on a fraction of the labels."""
+
+import statistics
+
+import torch
+
+from model.encoder import load_encoder
+from model.finetune import fine_tune
+from model.probes import draw_clips, topk_accuracy
+from model.views import Crop
+from skeletons import protocols, store
+from skeletons.loader import batches
+from stages import console, params, results
+
+
+def main(run: str) -> str:
+    p = params.read()
+    settings, schedule = p["semi"], p["finetune"]
+    dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
+    clips = store.read(f"data/{dataset}.zarr")
+    train, test = protocols.split(clips, p["datasets"][dataset]["protocols"][protocol])
+    encoder = load_encoder(f"data/weights/{run}.pt")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    frames, offsets, labels = (
+        torch.from_numpy(array).to(device) for array in (clips.frames, clips.offsets, clips.label)
+    )
+
+    def accuracy(fraction: float, draw: int) -> float:
+        chosen = train[
+            draw_clips(
+                clips.label[train],
+                fraction,
+                seed=p["seed"],
+                draw=draw,
+                balanced=settings["balanced"],
+            )
+        ]
+        scores = fine_tune(
+            encoder,
+            frames,
+            offsets,
+            labels,
+            batches(chosen, batch=schedule["batch"], seed=p["seed"] + draw, drop_last=False),
+            torch.from_numpy(test),
+            classes=clips.classes,
+            kind=stream,
+            swap=clips.layout.swap,
+            crop=Crop(**schedule["crop"]),
+            seed=p["seed"] + draw,
+            epochs=settings["epochs"],
+            milestones=settings["milestones"],
+            lr=schedule["lr"],
+            momentum=schedule["momentum"],
+            weight_decay=schedule["weight_decay"],
+            **p["embed"],
+            progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "epoch"),
+        )
+        return topk_accuracy(scores, torch.from_numpy(clips.label[test]), (1,))[0]
+
+    rows = []
+    for fraction in settings["fractions"]:
+        draws = [accuracy(fraction, draw) for draw in range(settings["draws"])]
+        mean, spread = statistics.mean(draws), statistics.pstdev(draws)
+        rows.append({"fraction": fraction, "top1": mean, "std": spread})
+    results.write_rows(f"metrics/semi/{run}.csv", rows)
+    return results.write(
+        f"metrics/semi/{run}.json",
+        **{f"{row['fraction']:.0%}": {k: row[k] for k in ("top1", "std")} for row in rows},
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)
