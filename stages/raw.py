@@ -1,0 +1,128 @@
+"""Stage raw: a dataset's archives -> data/raw/<dataset>/.
+
+They are made up (source "synthetic"), linked or copied from a folder, or fetched from a URL.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from skeletons import synthetic
+from skeletons.layout import LAYOUTS
+from stages import console, params
+
+RAW = Path("data/raw")
+
+
+def main(dataset: str) -> str:
+    p = params.read()
+    if dataset not in p["sources"] or dataset not in p["datasets"]:
+        raise ValueError("params.yaml: name the dataset under `sources` and under `datasets`")
+    source, entry = p["sources"][dataset], p["datasets"][dataset]
+    target = RAW / dataset
+    partial = RAW / f".{dataset}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        if source == "synthetic":
+            make_up(entry, p["synthetic"], partial)
+        else:
+            bring(entry, source, partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    return f"{target}: {size / 1e6:.1f} MB from {source}"
+
+
+def make_up(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
+    """Write synthetic archives under the names of the dataset's own into a folder."""
+    layout, archives = LAYOUTS[entry["layout"]], entry["archives"]
+    own = {form: settings[form] for form in ("ntu", "pku")}
+    common = {key: value for key, value in settings.items() if key not in own}
+    common["progress"] = console.bar("writing", " files")
+    match entry["format"]:
+        case "ntu":
+            clips = synthetic.ntu_clips(layout, **common, **own["ntu"])
+            synthetic.write_ntu(folder, layout, clips, skeletons=archives["skeletons"])
+        case "pku":
+            videos = synthetic.pku_videos(layout, **common, **own["pku"])
+            synthetic.write_pku(folder, videos, **archives)
+        case other:
+            raise ValueError(f"nothing synthetic comes in the format {other}: change its source")
+
+
+def bring(entry: dict[str, Any], source: str, folder: Path) -> None:
+    """Link, copy or fetch a dataset's archives from a folder or URL into another; check them."""
+    stated = [name for names in entry["archives"].values() for name in names]
+    archives = sorted({outer(name) for name in stated})
+    for name in archives:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"params.yaml: archive {name} must be a path inside the source")
+    for name in entry["md5"]:
+        if name not in archives:
+            raise ValueError(f"params.yaml: md5 of {name}, which is not one of the archives")
+    access = f"request access at {entry['access']}"
+    if "://" in source:
+        for name in archives:
+            fetch(f"{source.rstrip('/')}/{name}", folder / name, access)
+    else:
+        # DVC may run this in a copy of the project, which does not hold the archives
+        place = Path(os.environ.get("DVC_ROOT", ""), Path(source).expanduser())
+        missing = [name for name in archives if not (place / name).exists()]
+        if missing:
+            raise ValueError(
+                f"{place} lacks {', '.join(missing)}: {access} and put it there under this name, "
+                "or name another folder under `sources` in params.yaml"
+            )
+        for name in archives:
+            link(place / name, folder / name)
+    for name, md5 in entry["md5"].items():
+        check(folder / name, md5)
+
+
+def outer(archive: str) -> str:
+    """The file or folder of an archive's name: `mine.zip/inner/folder` is in `mine.zip`."""
+    before, zipped, _ = archive.partition(".zip")
+    return before + zipped
+
+
+def link(origin: Path, copy: Path) -> None:
+    """Hard link a file or a folder's files; copy where the file system cannot."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if origin.is_dir():
+        shutil.copytree(origin, copy, copy_function=lambda one, other: link(Path(one), Path(other)))
+        return
+    try:
+        os.link(origin.resolve(), copy)
+    except OSError:
+        shutil.copyfile(origin, copy)
+
+
+def fetch(url: str, target: Path, access: str) -> None:
+    """Download with DVC, which knows many kinds of storage and their credentials."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "dvc", "get-url", url, str(target)]
+    if subprocess.run(command).returncode:
+        raise ValueError(f"DVC could not get {url} (it says why above); {access}")
+
+
+def check(path: Path, md5: str) -> None:
+    """Raise ValueError unless a file has the stated md5."""
+    if path.is_dir():
+        raise ValueError(f"params.yaml: md5 of {path.name}, a folder: only files are checked")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
+        raise ValueError(
+            f"{path.name}: its md5 is {found}, not {md5} as params.yaml says: get it anew"
+        )
+
+
+if __name__ == "__main__":
+    console.run(main)
