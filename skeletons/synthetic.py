@@ -517,7 +517,7 @@ def write_pku(
             bodies[index % len(bodies)].add(f"{video.name}.txt", text)
             spans[index % len(spans)].add(f"{video.name}.txt", label_text(video))
     people = sorted({name[3:6] for name in names})
-    tested = people[-(-2 * len(people) // 3) :]
+    tested = people[max(1, 2 * len(people) // 3) :]
     for split in splits:
         parts: tuple[list[str], list[str]] = ([], [])
         for name in names:

@@ -67,7 +67,7 @@ def bring(entry: dict[str, Any], source: str, folder: Path) -> None:
     for name in entry["md5"]:
         if name not in archives:
             raise ValueError(f"params.yaml: md5 of {name}, which is not one of the archives")
-    access = f"request access at {entry['access']}"
+    access = f"request access at {entry['access']}" if entry["access"] else "ask its owner for it"
     if "://" in source:
         for name in archives:
             fetch(f"{source.rstrip('/')}/{name}", folder / name, access)

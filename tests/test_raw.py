@@ -1,0 +1,205 @@
+"""Stage raw: archives arrive whole and checked or not at all; who lacks one learns what to do."""
+
+import contextlib
+import functools
+import hashlib
+import http.server
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import raw
+
+ACCESS = "https://example.org/request"
+
+
+class Project:
+    """A project folder with a params.yaml, as the working directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.params = {
+            "sources": {},
+            "datasets": {},
+            "synthetic": {
+                **{"seed": 0, "actions": 2, "subjects": 2, "cameras": 1, "frames": [8, 9]},
+                **{"noise": 0.01, "ntu": {"setups": 1, "replications": 1}},
+                "pku": {"recordings": 2, "instances": 2},
+            },
+        }
+
+    def dataset(self, source: str, skeletons: list[str], form: str = "ntu", **entry) -> None:
+        archives = {"skeletons": skeletons, "labels": [], "splits": [], **entry.pop("archives", {})}
+        self.params["sources"]["mine"] = source
+        self.params["datasets"]["mine"] = {
+            **{"format": form, "layout": "kinect-v2", "archives": archives},
+            **{"md5": {}, "access": ACCESS, **entry},
+        }
+        (self.root / "params.yaml").write_text(yaml.safe_dump(self.params))
+
+    @property
+    def brought(self) -> dict[str, Path]:
+        """All that is under data/raw, by its path there."""
+        folder = self.root / "data/raw"
+        return {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Project:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def owned(tmp_path) -> Path:
+    """A folder with the user's archives."""
+    folder = tmp_path / "owned"
+    (folder / "deep/clips/more").mkdir(parents=True)
+    (folder / "a.zip").write_bytes(b"archive a")
+    (folder / "deep/b.zip").write_bytes(b"archive b")
+    (folder / "deep/clips/1.skeleton").write_bytes(b"clip 1")
+    (folder / "deep/clips/more/2.skeleton").write_bytes(b"clip 2")
+    return folder
+
+
+def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
+    project.dataset("synthetic", ["x.zip", "y.zip/inner"], leave_out=None)
+    assert raw.main("mine").startswith("data/raw/mine: ")
+    assert sorted(project.brought) == ["mine/x.zip", "mine/y.zip"]
+
+    project.dataset(
+        "synthetic", ["v.zip"], "pku", archives={"labels": ["l.zip"], "splits": ["s.txt"]}
+    )
+    raw.main("mine")
+    assert sorted(project.brought) == ["mine/l.zip", "mine/s.txt", "mine/v.zip"]
+
+
+def test_synthetic_numbers_without_sense_and_other_formats_are_refused(project):
+    project.params["synthetic"]["actions"] = 0
+    project.dataset("synthetic", ["x.zip"])
+    with pytest.raises(ValueError, match="actions must be"):
+        raw.main("mine")
+    project.dataset("synthetic", ["x.zip"], "bvh")
+    with pytest.raises(ValueError, match="nothing synthetic comes in the format bvh"):
+        raw.main("mine")
+    assert not project.brought
+
+
+def test_a_users_archives_are_linked_not_stored_twice(project, owned):
+    project.dataset(str(owned), ["a.zip", "deep/b.zip/inner", "deep/b.zip/other", "deep/clips"])
+    raw.main("mine")
+    names = ["a.zip", "deep/b.zip", "deep/clips/1.skeleton", "deep/clips/more/2.skeleton"]
+    assert sorted(project.brought) == [f"mine/{name}" for name in names]
+    for name in names:
+        assert os.path.samefile(project.brought[f"mine/{name}"], owned / name)
+
+
+def test_a_link_to_an_archive_brings_the_archive(project, owned):
+    (owned / "link.zip").symlink_to("a.zip")
+    project.dataset(str(owned), ["link.zip"])
+    raw.main("mine")
+    assert not project.brought["mine/link.zip"].is_symlink()
+    assert project.brought["mine/link.zip"].read_bytes() == b"archive a"
+
+
+def test_archives_are_copied_where_links_cannot_be(project, owned, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError("another device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    project.dataset(str(owned), ["a.zip", "deep/clips"])
+    raw.main("mine")
+    assert project.brought["mine/a.zip"].read_bytes() == b"archive a"
+    assert not os.path.samefile(project.brought["mine/a.zip"], owned / "a.zip")
+    assert project.brought["mine/deep/clips/more/2.skeleton"].read_bytes() == b"clip 2"
+
+
+def test_a_relative_source_is_in_the_project_that_dvc_copied(project, owned, monkeypatch):
+    project.dataset("owned", ["a.zip"])
+    with pytest.raises(ValueError, match=r"owned lacks a\.zip"):
+        raw.main("mine")
+    monkeypatch.setenv("DVC_ROOT", str(owned.parent))
+    raw.main("mine")
+    assert os.path.samefile(project.brought["mine/a.zip"], owned / "a.zip")
+
+
+def test_a_missing_archive_is_said_with_what_to_do_and_changes_nothing(project, owned):
+    project.dataset(str(owned), ["a.zip"])
+    raw.main("mine")
+    project.dataset(str(owned), ["deep/b.zip", "c.zip/inner", "d"])
+    with pytest.raises(ValueError, match="lacks") as error:
+        raw.main("mine")
+    message = str(error.value)
+    assert "\n" not in message
+    assert f"{owned} lacks c.zip, d: request access at {ACCESS}" in message
+    assert "`sources` in params.yaml" in message
+    assert list(project.brought) == ["mine/a.zip"]
+
+
+def test_md5_is_checked(project, owned):
+    right = hashlib.md5(b"archive b").hexdigest()
+    project.dataset(str(owned), ["deep/b.zip/inner"], md5={"deep/b.zip": right})
+    raw.main("mine")
+    assert list(project.brought) == ["mine/deep/b.zip"]
+
+    wrong = "0" * 32
+    project.dataset(str(owned), ["a.zip"], md5={"a.zip": wrong})
+    with pytest.raises(ValueError, match=rf"a.zip: its md5 is \w{{32}}, not {wrong}"):
+        raw.main("mine")
+    assert list(project.brought) == ["mine/deep/b.zip"]
+    assert (owned / "a.zip").read_bytes() == b"archive a"
+
+
+@pytest.mark.parametrize(
+    ("archives", "md5", "message"),
+    [
+        (["a.zip"], {"b.zip": "0"}, "md5 of b.zip, which is not one of the archives"),
+        (["deep/clips"], {"deep/clips": "0"}, "md5 of clips, a folder"),
+        (["../owned/a.zip"], {}, "must be a path inside the source"),
+        (["/a.zip"], {}, "must be a path inside the source"),
+    ],
+)
+def test_a_description_without_sense_is_refused(project, owned, archives, md5, message):
+    project.dataset(str(owned), archives, md5=md5)
+    with pytest.raises(ValueError, match=message):
+        raw.main("mine")
+    assert not project.brought
+
+
+def test_a_dataset_without_a_source_is_refused(project, owned):
+    project.dataset(str(owned), ["a.zip"])
+    with pytest.raises(ValueError, match="under `sources` and under `datasets`"):
+        raw.main("other")
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    """The address of a folder on the web."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_archives_come_from_a_url(project, owned):
+    with served(owned) as url:
+        project.dataset(url + "/deep/", ["b.zip/inner"])
+        raw.main("mine")
+        assert project.brought["mine/b.zip"].read_bytes() == b"archive b"
+
+        project.dataset(url, ["a.zip", "c.zip"])
+        with pytest.raises(ValueError, match=f"could not get {url}/c.zip .* access at {ACCESS}"):
+            raw.main("mine")
+        assert list(project.brought) == ["mine/b.zip"]
+
+
+def test_a_dataset_without_an_address_for_access_says_so(project, owned):
+    project.dataset(str(owned), ["c.zip"], access=None)
+    with pytest.raises(ValueError, match=r"lacks c\.zip: ask its owner for it and put it there"):
+        raw.main("mine")

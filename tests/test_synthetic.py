@@ -1,0 +1,280 @@
+"""The synthetic recordings: real names, formats and quirks, people that move like people."""
+
+import math
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skeletons import archive, ntu, pku, synthetic
+from skeletons.layout import KINECT_V2, Layout
+
+COMMON = {
+    "seed": 0,
+    "actions": 10,
+    "subjects": 2,
+    "cameras": 2,
+    "frames": (20, 30),
+    "noise": 0.01,
+}
+NTU = {**COMMON, "setups": 2, "replications": 1}
+PKU = {**COMMON, "recordings": 3, "instances": 12}
+PKU_ARCHIVES = {
+    "skeletons": ["bodies.zip"],
+    "labels": ["labels.zip"],
+    "splits": ["subject.txt", "view.txt"],
+}
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[synthetic.Clip]:
+    return list(synthetic.ntu_clips(KINECT_V2, **NTU))
+
+
+@pytest.fixture(scope="module")
+def videos() -> list[synthetic.Clip]:
+    return list(synthetic.pku_videos(KINECT_V2, **PKU))
+
+
+@pytest.fixture(scope="module")
+def ntu_folder(clips, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ntu")
+    synthetic.write_ntu(folder, KINECT_V2, clips, skeletons=["one.zip", "two.zip/in/side", "three"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pku_folder(videos, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pku")
+    synthetic.write_pku(folder, videos, **PKU_ARCHIVES)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def lengths(joints: np.ndarray) -> np.ndarray:
+    child, parent = np.transpose(KINECT_V2.bones)
+    return np.linalg.norm(joints[..., child, :] - joints[..., parent, :], axis=-1)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_motion(
+    tmp_path, ntu_folder, pku_folder, clips, videos
+):
+    again = synthetic.ntu_clips(KINECT_V2, **NTU)
+    archives = ["one.zip", "two.zip/in/side", "three"]
+    synthetic.write_ntu(tmp_path / "ntu", KINECT_V2, again, skeletons=archives)
+    synthetic.write_pku(tmp_path / "pku", synthetic.pku_videos(KINECT_V2, **PKU), **PKU_ARCHIVES)
+    assert contents(tmp_path / "ntu") == contents(ntu_folder)
+    assert contents(tmp_path / "pku") == contents(pku_folder)
+    other = next(synthetic.ntu_clips(KINECT_V2, **NTU | {"seed": 1}))
+    assert other.joints.shape != clips[0].joints.shape or (other.joints != clips[0].joints).any()
+
+
+def test_a_clip_does_not_depend_on_how_many_there_are(clips):
+    more = synthetic.ntu_clips(KINECT_V2, **NTU | {"cameras": 2, "actions": 4})
+    few = {clip.name: clip.joints for clip in more}
+    same = [
+        np.array_equal(clip.joints[3:8, 0], few[clip.name][3:8, 0])
+        for clip in clips
+        if clip.name in few
+    ]
+    assert len(same) == 16
+    assert all(same)
+
+
+def test_bones_keep_their_length_when_the_sensor_has_no_noise():
+    for clip in synthetic.ntu_clips(KINECT_V2, **NTU | {"noise": 0.0}):
+        for body in np.moveaxis(clip.joints, 1, 0):
+            seen = lengths(body[body.any((1, 2))])
+            if len(seen):
+                np.testing.assert_allclose(seen, seen[:1].repeat(len(seen), 0), atol=1e-12)
+                assert (seen[0] > 0.01).all()
+
+
+def test_noise_is_as_strong_as_asked():
+    quiet, noisy = (
+        next(synthetic.ntu_clips(KINECT_V2, **NTU | {"noise": noise})) for noise in (0.0, 0.02)
+    )
+    error = (noisy.joints - quiet.joints)[:, 0][~noisy.inferred[:, 0]]
+    assert error.std() == pytest.approx(0.02, rel=0.1)
+
+
+def test_rotation_turns_about_the_vector():
+    vectors = np.array([[0, 0, 0], [0, 0, math.pi / 2], [math.pi, 0, 0], [0.3, -0.2, 0.7]])
+    matrices = synthetic.rotation(vectors)
+    np.testing.assert_allclose(matrices[0], np.eye(3))
+    np.testing.assert_allclose(matrices[1], [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-12)
+    np.testing.assert_allclose(matrices[2], np.diag([1, -1, -1]), atol=1e-12)
+    np.testing.assert_allclose(matrices[3] @ matrices[3].T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(matrices[3] @ vectors[3], vectors[3])
+
+
+def test_a_figure_at_rest_is_its_own_mirror_image_and_stands_upright():
+    figure = synthetic.Figure(KINECT_V2)
+    pose = figure.place(np.zeros((1, KINECT_V2.joints, 3)), figure.bones)[0]
+    mirrored = pose[list(KINECT_V2.swap)] * (-1, 1, 1)
+    np.testing.assert_allclose(pose, mirrored, atol=1e-12)
+    foot, head = pose[:, 1].argmin(), pose[:, 1].argmax()
+    assert {foot, head} <= {3, 15, 19}
+    assert 1.5 < np.ptp(pose[:, 1]) < 1.9
+
+
+def test_a_layout_without_a_rest_pose_is_refused():
+    line = Layout("line", 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1))
+    with pytest.raises(ValueError, match="no rest pose for layout 'line'"):
+        synthetic.Figure(line)
+
+
+def test_no_action_differs_from_another_by_its_side_alone():
+    figure = synthetic.Figure(KINECT_V2)
+    seen = set()
+    for number in range(1, 61):
+        action = synthetic.action(figure, number, seed=0)
+        driven = {drive.joint for role in action.roles for drive in role}
+        assert all(joint <= KINECT_V2.swap[joint] for joint in driven)
+        seen.add((*sorted(driven), action.sides, action.cycles))
+    assert len(seen) > 50
+
+
+def test_ntu_names_cover_everyone_and_everything(clips):
+    names = [clip.name for clip in clips]
+    assert names == sorted(names)
+    assert len(set(names)) == 2 * 2 * 10
+    assert all(re.fullmatch(r"S\d{3}C\d{3}P\d{3}R\d{3}A\d{3}", name) for name in names)
+    assert {name[:4] + name[8:12] for name in names} == {"S001P001", "S002P002"}
+
+
+def test_default_scale_has_names_of_the_list_to_leave_out():
+    numbers = NTU | {"subjects": 6, "cameras": 3, "replications": 2, "setups": 1, "frames": (8, 8)}
+    names = {clip.name for clip in synthetic.ntu_clips(KINECT_V2, **numbers)}
+    leave_out = Path("skeletons/lists/ntu60_missing.txt").read_text().split()
+    assert "S001C002P005R002A008" in names & set(leave_out)
+
+
+def test_ntu_archives_hold_what_was_made(ntu_folder, clips):
+    with zipfile.ZipFile(ntu_folder / "one.zip") as one:
+        assert one.namelist()[:2] == [
+            "nturgb+d_skeletons/",
+            f"nturgb+d_skeletons/{clips[0].name}.skeleton",
+        ]
+    places = [ntu_folder / name for name in ("one.zip", "two.zip/in/side", "three")]
+    files = {
+        member.stem: member for place in places for member in archive.members(place, ".skeleton")
+    }
+    assert sorted(files) == [clip.name for clip in clips]
+    for clip in clips:
+        bodies = ntu.parse(archive.read(files[clip.name]), joints=KINECT_V2.joints)
+        expected = np.moveaxis(clip.joints, 1, 0)[: len(bodies)]
+        np.testing.assert_allclose(bodies, expected, rtol=1e-6)
+        assert not clip.joints[:, len(bodies) :].any()
+
+
+def test_ntu_text_has_the_quirks_of_the_real_files(clips):
+    texts = [synthetic.ntu_text(KINECT_V2, clip, crlf=False).decode() for clip in clips]
+    assert any("e-05" in text for text in texts)
+    counts = {}
+    for clip, text in zip(clips, texts, strict=True):
+        lines = text.split("\n")
+        line, frames = 1, []
+        for _ in range(int(lines[0])):
+            frames.append(int(lines[line]))
+            line += 1 + frames[-1] * (2 + KINECT_V2.joints)
+        assert lines[line:] == [""]
+        counts[clip.name] = frames
+    pairs = {name for name in counts if int(name[-3:]) % synthetic.TWO_PERSON == 0}
+    assert any(frames[0] == 0 for frames in counts.values())
+    assert any(frames[0] != 0 in frames[1:-1] for frames in counts.values())
+    assert any(max(counts[name]) == 1 for name in pairs), "a second body that is missing"
+    assert any(set(counts[name]) >= {1, 2} for name in pairs), "a second body that leaves"
+    assert any(max(counts[name]) == 2 for name in counts.keys() - pairs), "a ghost"
+
+
+def test_the_ids_of_two_bodies_are_17_digits_and_apart_only_as_integers(clips):
+    clip = next(clip for clip in clips if clip.joints[5, 1].any())
+    text = synthetic.ntu_text(KINECT_V2, clip, crlf=False).decode()
+    first, second = sorted(set(re.findall(r"^\d{17}(?= )", text, re.MULTILINE)))
+    assert int(first) < int(second)
+    assert float(first) == float(second)
+
+
+def test_some_ntu_files_end_their_lines_like_windows(ntu_folder):
+    members = archive.members(ntu_folder / "one.zip", ".skeleton")
+    assert {b"\r\n" in archive.read(member) for member in members} == {True, False}
+
+
+def test_every_column_of_a_joint_is_plausible(clips):
+    clip = next(clip for clip in clips if not clip.joints[:, 1].any() and clip.joints[0].any())
+    lines = synthetic.ntu_text(KINECT_V2, clip, crlf=False).decode().splitlines()
+    values = np.array([line.split() for line in lines if line.count(" ") == 11], float)
+    z, depth, colour, turn, state = (
+        values[:, i] for i in (2, slice(3, 5), slice(5, 7), slice(7, 11), 11)
+    )
+    assert (z > 1).all()
+    assert (z < 6).all()
+    assert (np.abs(depth - (256, 212)) < (300, 300)).all()
+    assert (np.abs(colour - (960, 540)) < (900, 900)).all()
+    size = np.linalg.norm(turn, axis=1)
+    assert ((np.abs(size - 1) < 1e-4) | (size == 0)).all()
+    assert set(state) == {1.0, 2.0}
+
+
+def test_pku_videos_hold_every_action_apart(videos):
+    assert [video.name for video in videos] == [
+        *("A01N01-L", "A01N01-M", "A01N02-L", "A01N02-M", "A02N01-L", "A02N01-M")
+    ]
+    for video in videos:
+        numbers, starts, ends = np.transpose(video.labels)
+        assert len(numbers) == PKU["instances"]
+        assert set(numbers) == set(range(1, 11))
+        assert (ends - starts >= 20).all()
+        assert (starts[1:] > ends[:-1]).all()
+        assert ends[-1] <= len(video.joints)
+        second = video.joints[:, 1].any((1, 2))
+        for number, start, end in video.labels:
+            assert second[start:end].all() == (number % synthetic.TWO_PERSON == 0)
+
+
+def test_pku_archives_hold_what_was_made(pku_folder, videos):
+    recordings, broken = pku.plan(
+        [pku_folder / "bodies.zip"], [pku_folder / "labels.zip"], classes=51, interval="half_open"
+    )
+    assert not broken
+    assert len(recordings) == len(videos)
+    for recording, video in zip(recordings, videos, strict=True):
+        assert [(clip.label + 1, *clip.rows) for clip in recording.clips] == video.labels
+        text = archive.read(recording.member).decode()
+        frames = np.array([line.split() for line in text.splitlines()], float)
+        np.testing.assert_allclose(frames.reshape(video.joints.shape), video.joints, atol=5.1e-7)
+    begin = {archive.read(recording.member)[:1] == b" " for recording in recordings}
+    assert begin == {True, False}
+
+
+def test_pku_split_lists(pku_folder, videos):
+    for name, in_test in (("subject", "N02"), ("view", "-L")):
+        first, train, second, test = (pku_folder / f"{name}.txt").read_text().splitlines()
+        assert "Training" in first
+        assert "Validataion" in second
+        assert train.startswith(" ")
+        assert train.endswith(", ")
+        trained, tested = ({n.strip() for n in line.split(",")} - {""} for line in (train, test))
+        assert tested == {video.name for video in videos if in_test in video.name}
+        assert trained == {video.name for video in videos} - tested
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"actions": 0}, "actions must be 1 to 99, not 0"),
+        ({"frames": (30, 20)}, r"frames must be at least 8, the least first, not \[30, 20\]"),
+        ({"noise": -1.0}, "noise must not be negative"),
+        ({"cameras": 4}, "cameras must be at most 3 for PKU-MMD, not 4"),
+    ],
+)
+def test_numbers_without_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        next(synthetic.pku_videos(KINECT_V2, **PKU | change))
