@@ -1,0 +1,94 @@
+"""From raw coordinates to a prepared clip: which bodies, missing frames, centring, rotation.
+
+The rules are those of the released implementation, by which published results were made. Absence
+has no mark of its own in the raw formats: a frame, a joint or a body is absent when its coordinates
+sum to 0.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skeletons.layout import Layout
+
+BODIES = 2
+_PARALLEL = 1e-6  # below this, a vector or an angle is taken for zero
+
+
+def largest_bodies(bodies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The two bodies of largest energy, larger first: (M, T, V, 3) -> (2, T, V, 3), zeros for a
+    missing one.
+
+    Energy is the sum over x, y, z of that coordinate's standard deviation over all joints of all
+    frames in which the body is present. A sensor's ghost bodies (a chair, a reflection) hardly move
+    or are seen only briefly.
+    """
+    present = bodies.sum(axis=(2, 3)) != 0
+    energy = [
+        body[seen].std(axis=(0, 1)).sum() if seen.any() else 0.0
+        for body, seen in zip(bodies, present, strict=True)
+    ]
+    # Reversed like the released code's, so that the later of two equal bodies comes first.
+    order = np.argsort(energy, kind="stable")[::-1][:BODIES]
+    chosen = np.zeros((BODIES, *bodies.shape[1:]))
+    chosen[: len(order)] = bodies[order]
+    return chosen
+
+
+def normalise(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32]:
+    """Fill missing frames, centre on the first body's spine, turn it upright and frontal.
+
+    (2, T, V, 3) metres in the sensor's axes -> (T, 2, V, 3) metres with the first body's
+    `layout.centre` at the origin of every frame and, in its first frame, `layout.up` along z and
+    `layout.across` along x.
+    """
+    clip = bodies.transpose(1, 0, 2, 3).astype(np.float32, order="C")
+    for body in range(BODIES):
+        _fill(clip[:, body])
+    joints = clip.sum(axis=-1, keepdims=True) != 0
+    clip = np.where(joints, clip - clip[:, :1, layout.centre : layout.centre + 1], np.float32(0))
+    present = clip.sum(axis=(2, 3)) != 0
+    for (start, end), axis in ((layout.up, (0.0, 0.0, 1.0)), (layout.across, (1.0, 0.0, 0.0))):
+        turn = _rotation(clip[0, 0, end] - clip[0, 0, start], axis)
+        clip[present] = (clip[present].reshape(-1, 3) @ turn.T).reshape(-1, *clip.shape[2:])
+    return clip
+
+
+def _fill(body: NDArray[np.float32]) -> None:
+    """Move a late first frame to the front and fill missing last frames by repeating the body, in
+    place: (T, V, 3).
+    """
+    seen = body.sum(axis=(1, 2)) != 0
+    if not seen.any():
+        return
+    if not seen[0]:
+        moved = body[seen]
+        body[: len(moved)] = moved
+        body[len(moved) :] = 0
+        last = len(moved)
+    else:
+        last = len(seen) - int(seen[::-1].argmax())
+    if last < len(body):
+        body[last:] = body[np.arange(len(body) - last) % last]
+
+
+def _rotation(
+    vector: NDArray[np.float32], target: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """The 3 x 3 matrix that turns `vector` to the direction of the unit vector `target` (Rodrigues'
+    formula).
+
+    No rotation for a zero vector, nor for one that is parallel or opposite to the target. The
+    direction is rounded to float32 before its angle is taken, as in the released code: near 0 the
+    angle is sensitive to it.
+    """
+    axis = np.cross(vector, target)
+    if np.abs(vector).sum() < _PARALLEL or np.abs(axis).sum() < _PARALLEL:
+        return np.eye(3)
+    angle = math.acos(min(max(float(np.dot(vector / np.linalg.norm(vector), target)), -1.0), 1.0))
+    if angle < _PARALLEL:
+        return np.eye(3)
+    x, y, z = axis / math.sqrt(np.dot(axis, axis))
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross

@@ -1,0 +1,152 @@
+"""The `.skeleton` text of NTU RGB+D 60 and 120 (and of recordings in the same form): one file a
+clip.
+
+A file is a line with the number of frames; a frame is a line with the number of bodies; a body is a
+line of 10 values, a line with the number of joints and a line of 12 values a joint, of which the
+first three are x, y, z in metres (Kinect for Windows SDK 2.0). The name is `SsssCcccPpppRrrrAaaa`:
+setup, camera, subject, replication and action (from 1).
+
+A clip is valid when all these lines are there with their numbers of values, nothing but blank lines
+follows, the counts agree with the layout and the sensor, all coordinates are numbers within
+`FARTHEST` and a body is present in some frame. The other values are counted, not read: nothing uses
+them. That goes for body IDs too; a body is known by its place.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skeletons import archive
+from skeletons.normalise import largest_bodies
+from skeletons.recording import Broken, BrokenClip, Clip, Recording, coordinates
+from skeletons.text import Words
+
+LONGEST = 18_000  # frames: ten minutes at the sensor's 30 a second
+MOST_BODIES = 6  # the sensor tracks no more
+BODIES_READ = 4  # the first of a frame; the others are left out
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+_BODY_VALUES, _JOINT_VALUES = 10, 12
+
+
+def plan(
+    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
+) -> tuple[list[Recording], list[Broken]]:
+    """The recordings of the archives, sorted by clip, and those whose names tell that they cannot
+    be used.
+
+    `labels` and `interval` are for formats that cut long videos. Raises ArchiveError for an
+    unreadable archive.
+    """
+    recordings, broken = [], []
+    for member in (member for path in skeletons for member in archive.members(path, ".skeleton")):
+        name = member.stem
+        numbers = _NAME.fullmatch(name)
+        if not numbers:
+            broken.append(Broken(name, member.place, None, "the name is not SsssCcccPpppRrrrAaaa"))
+            continue
+        setup, camera, subject, replication, action = map(int, numbers.groups())
+        if not 1 <= action <= classes:
+            reason = f"unknown action {action}: the dataset has {classes}"
+            broken.append(Broken(name, member.place, None, reason))
+            continue
+        clip = Clip(name, action - 1, subject, camera, setup, replication)
+        recordings.append(Recording(member, (clip,)))
+    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+
+
+def read(
+    data: bytes, recording: Recording, *, joints: int, max_frames: int
+) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
+    """The recording's clip, its number of frames and its two largest bodies (2, T, V, 3), or why it
+    is broken.
+    """
+    (clip,) = recording.clips
+    try:
+        bodies = largest_bodies(parse(data, joints=joints))
+        if not bodies.any():
+            raise BrokenClip("no body: all coordinates are zero")
+    except BrokenClip as error:
+        yield clip, 0, error
+    else:
+        yield clip, bodies.shape[1], bodies
+
+
+def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
+    """The bodies of a file by their place in each frame: (M, T, V, 3) metres, M at most
+    `BODIES_READ`, absent ones 0.
+
+    Raises BrokenClip, and nothing else, for whatever is not a valid clip.
+    """
+    words = Words(data)
+    frames = words.integer(0) if words.lines else None
+    if frames is None:
+        raise BrokenClip("not skeleton text: the first line is not a number of frames", 1)
+    if frames == 0:
+        raise BrokenClip("0 frames", 1)
+    if frames > LONGEST:
+        raise BrokenClip(f"{frames} frames, where {LONGEST} is the most; cut it into clips", 1)
+
+    numbers, ending = _bodies_of_frames(words, frames, joints)
+    frame = np.repeat(np.arange(len(numbers)), numbers)
+    place = np.arange(len(frame)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+    # The first line of a body: after the number of frames, a line each frame until then, and the
+    # bodies until then.
+    head = 2 + frame + np.arange(len(frame)) * (2 + joints)
+    lines = head[:, None] + np.arange(2 + joints)
+    _check_lines(words, lines, joints)
+    if ending:
+        raise ending
+    if not len(frame):
+        raise BrokenClip("no body in any frame")
+
+    metres = coordinates(words, words.first[lines[:, 2:], None] + np.arange(3))
+    bodies = np.zeros((min(max(numbers), BODIES_READ), frames, joints, 3))
+    kept = place < BODIES_READ
+    bodies[place[kept], frame[kept]] = metres[kept]
+    return bodies
+
+
+def _bodies_of_frames(
+    words: Words, frames: int, joints: int
+) -> tuple[list[int], BrokenClip | None]:
+    """The number of bodies of each frame, up to where the text stops being such frames, and then
+    what is wrong.
+    """
+    numbers: list[int] = []
+    line = 1
+    for frame in range(1, frames + 1):
+        if line >= words.lines:
+            return numbers, BrokenClip(f"ends after {frame - 1} of {frames} frames", words.lines)
+        bodies = words.integer(line)
+        if bodies is None:
+            return numbers, BrokenClip(f"no number of bodies for frame {frame}", line + 1)
+        if bodies > MOST_BODIES:
+            reason = f"{bodies} bodies in frame {frame}, where {MOST_BODIES} is the most"
+            return numbers, BrokenClip(reason, line + 1)
+        line += 1 + bodies * (2 + joints)
+        if line > words.lines:
+            return numbers, BrokenClip(f"ends within frame {frame} of {frames}", words.lines)
+        numbers.append(bodies)
+    if words.first[-1] > words.first[line]:
+        reason = f"more text after the last of {frames} frames"
+        return numbers, BrokenClip(reason, words.line(words.first[line]))
+    return numbers, None
+
+
+def _check_lines(words: Words, lines: NDArray[np.int64], joints: int) -> None:
+    """Raise BrokenClip for the first line of the bodies, `lines` (N, 2 + V), that is not what it
+    must be.
+    """
+    expected = np.array([_BODY_VALUES, 1] + [_JOINT_VALUES] * joints)
+    wrong = words.counts[lines] != expected
+    wrong[:, 1] |= words.floats(words.first[lines[:, 1]]) != joints
+    if wrong.any():
+        body, row = np.argwhere(wrong)[0]
+        line = int(lines[body, row])
+        reason = f"{words.counts[line]} values where {expected[row]} are due"
+        if row == 1 and words.counts[line] == 1:
+            reason = f"{words.quote(words.first[line])} joints where the layout has {joints}"
+        raise BrokenClip(reason, line + 1)

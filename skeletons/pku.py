@@ -1,0 +1,133 @@
+"""The text of PKU-MMD phase I and II: one file a long video, clips cut from it by its label file.
+
+A video `NNNN-V.txt` (phase I) or `AxxNyy-V.txt` (phase II: yy is the subject; V is the view L, M or
+R, cameras 1 to 3) has a line a frame: x, y, z in metres of the joints of body 1, then of body 2,
+zeros when absent. The label file of the same name has lines `action,start,end,confidence`, action
+from 1. A clip is named by its video and its place in the label file.
+
+A video is valid when all its lines have their number of values, all numbers within `FARTHEST`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skeletons import archive
+from skeletons.normalise import BODIES
+from skeletons.recording import Broken, BrokenClip, Clip, EmptyClip, Recording, coordinates
+from skeletons.text import Words
+
+INTERVALS = ("half_open", "inclusive")
+_NAME = re.compile(r"(?:\d+|A\d+N(?P<subject>\d+))-(?P<view>[LMR])")
+
+
+def plan(
+    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
+) -> tuple[list[Recording], list[Broken]]:
+    """The videos of the archives with the clips of their label files, both sorted by name, and what
+    cannot be used.
+
+    `interval` says which rows of the video `start,end` mean: "half_open" [start, end) counted from
+    0, "inclusive" start to end counted from 1. A label file without its video is passed over, as
+    videos may be had in parts. Raises ArchiveError for an unreadable archive or label file.
+    """
+    if interval not in INTERVALS:
+        raise ValueError(f"interval {interval!r} is none of {', '.join(INTERVALS)}")
+    files = {member.stem: (member, text) for member, text in archive.texts(labels, ".txt")}
+    recordings, broken = [], []
+    for member in (member for path in skeletons for member in archive.members(path, ".txt")):
+        video = member.stem
+        parts = _NAME.fullmatch(video)
+        if not parts or video not in files:
+            reason = "no label file of this name" if parts else "the name is not NNNN-V or AxxNyy-V"
+            broken.append(Broken(video, member.place, None, reason))
+            continue
+        label_file, text = files[video]
+        subject, camera = int(parts["subject"] or 0), "LMR".index(parts["view"]) + 1
+        clips = []
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        for index, (number, line) in enumerate(lines):
+            name = f"{video}-{index:03}"
+            try:
+                label, rows = _parse_label(line, classes=classes, interval=interval)
+            except BrokenClip as error:
+                broken.append(Broken(name, label_file.place, number, error.reason))
+            else:
+                clip = Clip(name, label, subject, camera, 0, 0, rows, label_file.place, number)
+                clips.append(clip)
+        if clips:
+            clips.sort(key=lambda clip: clip.name)
+            recordings.append(Recording(member, tuple(clips)))
+    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+
+
+def read(
+    data: bytes, recording: Recording, *, joints: int, max_frames: int
+) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
+    """The recording's clips, each with its number of frames and its bodies (2, T, V, 3), or why it
+    is broken.
+
+    Of a clip of more than `max_frames` the centre is kept. A clip without any body is an EmptyClip.
+    """
+    try:
+        video = parse(data, joints=joints)
+    except BrokenClip as error:
+        for clip in recording.clips:
+            yield clip, 0, error
+        return
+    for clip in recording.clips:
+        assert clip.rows is not None
+        start, end = clip.rows
+        frames = end - start
+        if end > video.shape[1]:
+            reason = f"ends at frame {end}, after the video's {video.shape[1]}"
+            yield clip, frames, BrokenClip(reason, clip.line, clip.file)
+            continue
+        start += max(frames - max_frames, 0) // 2
+        bodies = video[:, start : min(end, start + max_frames)]
+        if bodies.any():
+            yield clip, frames, bodies
+        else:
+            reason = "no body: all joints are zero"
+            yield clip, frames, EmptyClip(reason, clip.line, clip.file)
+
+
+def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
+    """The bodies of a video in the order of the file: (2, T, V, 3) metres, absent ones 0.
+
+    Raises BrokenClip, and nothing else, for whatever is not a valid video.
+    """
+    words = Words(data)
+    values = BODIES * joints * 3
+    total = int(words.first[-1])
+    frames = words.line(total - 1)  # blank lines may follow
+    wrong = words.counts[:frames] != values
+    if wrong.any():
+        line = int(np.argmax(wrong))
+        reason = f"{words.counts[line]} values where {values} are due"
+        raise BrokenClip(reason, line + 1)
+    if not frames:
+        raise BrokenClip("0 frames", 1)
+    metres = coordinates(words, np.arange(total).reshape(frames, BODIES, joints, 3))
+    return metres.swapaxes(0, 1)
+
+
+def _parse_label(line: str, *, classes: int, interval: str) -> tuple[int, tuple[int, int]]:
+    """The label (0-based) and the rows (0-based, the last excluded) of a line of a label file, or
+    BrokenClip.
+    """
+    try:
+        action, start, end = (int(value) for value in line.split(",")[:3])
+    except ValueError:
+        raise BrokenClip(f"{line.strip()[:40]!r} is not action,start,end,confidence") from None
+    if not 1 <= action <= classes:
+        raise BrokenClip(f"unknown action {action}: the dataset has {classes}")
+    first = start - (interval == "inclusive")
+    if first < 0:
+        raise BrokenClip(f"starts at frame {start}, before the video")
+    if first >= end:
+        raise BrokenClip(f"start {start} is not before end {end}")
+    return action - 1, (first, end)

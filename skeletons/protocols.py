@@ -1,0 +1,74 @@
+"""Which clips train and which test: a protocol is a rule over what the dataset says of its clips,
+or a list of names.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skeletons.store import Clips
+
+_FIELDS = ("subject", "camera", "setup", "replication")
+_PARITY = {"even": 0, "odd": 1}
+
+
+def split(clips: Clips, rule: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices of the training clips and of the test clips, ascending.
+
+    `rule` is `{"train": {field: values}}`, where the field is subject, camera, setup or replication
+    and values a list of numbers, "even" or "odd": other clips are test; several fields must all
+    agree. Or it is `{"split": name}`, where the name is that of a split list of the dataset: clips
+    on neither side of it are neither.
+
+    Raises ValueError for a rule that is neither, names an unknown field or list, or leaves a side
+    without clips.
+    """
+    if set(rule) == {"split"}:
+        if rule["split"] not in clips.splits:
+            known = ", ".join(clips.splits) or "none"
+            raise ValueError(f"split list {rule['split']!r} is not in the data, which has: {known}")
+        side = clips.splits[rule["split"]]
+        train, test = side == 1, side == 0
+    elif set(rule) == {"train"} and rule["train"]:
+        train = np.ones(len(clips), bool)
+        for field, values in rule["train"].items():
+            train &= _agrees(clips, field, values)
+        test = ~train
+    else:
+        raise ValueError(
+            f"protocol {dict(rule)!r} is neither train: {{field: values}} nor split: file"
+        )
+    for name, chosen in (("training", train), ("test", test)):
+        if not chosen.any():
+            raise ValueError(f"protocol {dict(rule)!r} leaves no {name} clip of {len(clips)}")
+    return np.flatnonzero(train), np.flatnonzero(test)
+
+
+def split_list(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names for training and for testing of a PKU-MMD split list.
+
+    A header line that contains "Training", a line of names separated by commas, another header, a
+    line of names. Raises ValueError when it is not that, or a name is on both sides.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) != 4 or "Training" not in lines[0] or "Training" in lines[2]:
+        raise ValueError("not a split list: a line with 'Training', names, a second header, names")
+    train, test = (
+        frozenset(name.strip() for name in line.split(",") if name.strip()) for line in lines[1::2]
+    )
+    if train & test:
+        raise ValueError(f"{min(train & test)} is in both lists")
+    return train, test
+
+
+def _agrees(clips: Clips, field: str, values: str | Sequence[int]) -> NDArray[np.bool_]:
+    if field not in _FIELDS:
+        raise ValueError(f"protocol field {field!r} is none of {', '.join(_FIELDS)}")
+    numbers = getattr(clips, field)
+    if isinstance(values, str):
+        if values not in _PARITY:
+            raise ValueError(f"protocol {field}: {values!r} is neither a list, 'even' nor 'odd'")
+        return np.asarray(numbers % 2 == _PARITY[values])
+    return np.isin(numbers, list(values))

@@ -1,0 +1,85 @@
+"""What every raw format speaks of: clips, the recordings they are cut from, and clips that cannot
+be used.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skeletons.archive import Member
+from skeletons.text import Words
+
+FARTHEST = 1e4  # metres of a coordinate
+
+
+class BrokenClip(ValueError):
+    """A clip that cannot be used: the reason, the line (from 1) and the file, when it is not the
+    recording itself.
+    """
+
+    def __init__(self, reason: str, line: int | None = None, file: str = "") -> None:
+        super().__init__(reason, line, file)
+        self.reason, self.line, self.file = reason, line, file
+
+
+class EmptyClip(BrokenClip):
+    """A clip without a skeleton, which its dataset is known to contain: left out and reported,
+    never an error.
+    """
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip and what its dataset says of it. `label` is 0-based; what a format does not know is
+    0.
+
+    `rows` are the frames of the recording that the clip is cut from (0-based, the last excluded),
+    None for all; `file` and `line` say where that was read, when not in the recording.
+    """
+
+    name: str
+    label: int
+    subject: int = 0
+    camera: int = 0
+    setup: int = 0
+    replication: int = 0
+    rows: tuple[int, int] | None = None
+    file: str = ""
+    line: int | None = None
+
+
+class Recording(NamedTuple):
+    """A file of an archive and the clips that are cut from it, sorted by name."""
+
+    member: Member
+    clips: tuple[Clip, ...]
+
+
+class Broken(NamedTuple):
+    """A clip that was left out, as reported: its file, the line in it (None: the whole file) and
+    the reason.
+    """
+
+    clip: str
+    file: str
+    line: int | None
+    reason: str
+    stops: bool = True
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}, line {self.line}"
+        return f"{self.clip}: {place}: {self.reason}"
+
+
+def coordinates(words: Words, index: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The words of these indices as metres, of the same shape. Raises BrokenClip when one is not,
+    or beyond `FARTHEST`.
+    """
+    numbers = words.floats(index)
+    valid = np.abs(numbers) < FARTHEST  # NaN compares as False
+    if not valid.all():
+        word = int(index.flat[int(np.argmin(valid))])
+        raise BrokenClip(f"the coordinate {words.quote(word)} is not metres", words.line(word))
+    return numbers

@@ -1,0 +1,139 @@
+"""The prepared clips of a dataset: one zarr v3 group, and the same in memory.
+
+    frames       (F, 2, V, 3) float32   metres, the frames of all clips one after the other offsets
+    (N + 1,) int64         clip i is frames[offsets[i] : offsets[i + 1]] label ...    (N,) int32
+    label (0-based), subject, camera, setup, replication, raw_frames name         (N,) string
+    sorted splits/NAME  (N,) int8              a split list: 1 train, 0 test, -1 neither
+
+`frames` is kept in shards of many chunks, few files whatever the number of clips; a shard is
+written by one task.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from skeletons.layout import LAYOUTS, Layout
+
+FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
+SHARD = 65_536  # frames of a file
+CHUNK = 1_024  # frames that are compressed together
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of a prepared dataset, in memory; arrays as in the store."""
+
+    frames: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    label: NDArray[np.int32]
+    subject: NDArray[np.int32]
+    camera: NDArray[np.int32]
+    setup: NDArray[np.int32]
+    replication: NDArray[np.int32]
+    name: NDArray[Any]
+    raw_frames: NDArray[np.int32]
+    splits: Mapping[str, NDArray[np.int8]]
+    layout: Layout
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def read(path: Path | str) -> Clips:
+    """The clips of a store. Raises FileNotFoundError when there is none."""
+    group = zarr.open_group(path, mode="r")
+    splits = group["splits"]
+    assert isinstance(splits, zarr.Group)
+    return Clips(
+        frames=_array(group, "frames"),
+        offsets=_array(group, "offsets"),
+        name=_array(group, "name"),
+        splits={name: _array(splits, name) for name in sorted(splits.array_keys())},
+        layout=LAYOUTS[str(group.attrs["layout"])],
+        classes=int(str(group.attrs["classes"])),
+        **{field: _array(group, field) for field in FIELDS},
+    )
+
+
+def write_shard(
+    folder: Path, index: int, frames: NDArray[np.float32], *, shard: int, scratch: Path
+) -> None:
+    """Write the shard of this index of a store's `frames`, whole or not at all.
+
+    `frames` holds the `shard` frames that lie in it, fewer for the last. It is encoded beside, as
+    the only shard of an array in the folder `scratch`, which must be on the same file system: a
+    shard's bytes do not depend on its place.
+    """
+    target = shard_file(folder, index, frames.ndim)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    array = _create_frames(zarr.open_group(scratch, mode="w"), frames.shape, shard)
+    array[:] = frames
+    os.replace(shard_file(scratch, 0, frames.ndim), target)
+    shutil.rmtree(scratch)
+
+
+def shard_file(folder: Path, index: int, dimensions: int = 4) -> Path:
+    """The file of a shard of a store's `frames`."""
+    return folder.joinpath("frames", "c", str(index), *["0"] * (dimensions - 1))
+
+
+def finish(
+    folder: Path,
+    *,
+    offsets: NDArray[np.int64],
+    fields: Mapping[str, NDArray[np.int32]],
+    name: list[str],
+    splits: Mapping[str, NDArray[np.int8]],
+    layout: Layout,
+    bodies: int,
+    attributes: Mapping[str, Any],
+    shard: int,
+) -> None:
+    """Write everything but the shards of `frames`, which are in `folder` already, and make it a
+    store.
+
+    Whatever else an interrupted call left in `folder` is removed first.
+    """
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != "frames":
+            shutil.rmtree(entry)
+        elif entry.is_file():
+            entry.unlink()
+    (folder / "frames" / "zarr.json").unlink(missing_ok=True)
+    group = zarr.open_group(folder, mode="a", attributes={"layout": layout.name, **attributes})
+    _create_frames(group, (int(offsets[-1]), bodies, layout.joints, 3), shard)
+    group.create_array("offsets", data=offsets)
+    group.create_array("name", data=np.array(name, np.dtypes.StringDType()))
+    for field in FIELDS:
+        group.create_array(field, data=fields[field])
+    lists = group.create_group("splits")
+    for split, membership in splits.items():
+        lists.create_array(split, data=membership)
+
+
+def _create_frames(group: zarr.Group, shape: tuple[int, ...], shard: int) -> zarr.Array[Any]:
+    return group.create_array(
+        "frames",
+        shape=shape,
+        dtype=np.float32,
+        chunks=(min(CHUNK, shard), *shape[1:]),
+        shards=(shard, *shape[1:]),
+        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+    )
+
+
+def _array(group: zarr.Group, name: str) -> NDArray[Any]:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array[:])

@@ -1,0 +1,101 @@
+"""Words and numbers of a text: the same as Python's own, to the last bit."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from skeletons.text import Words
+
+ODD = (
+    *(
+        "0",
+        "-0",
+        "+0",
+        "0.0",
+        "-0.0",
+        "-",
+        "+",
+        ".",
+        "-.",
+        ".5",
+        "5.",
+        "-.5",
+        "+5.",
+        "1.2.3",
+        "1/2",
+    ),
+    *("+-5", "--5", "1e5", "1E-05", "-2.5e+3", "1_000", "nan", "-inf", "0x10", "1e400", "1e-400"),
+    *("9007199254740991", "9007199254740992", "9007199254740993", "9999999999999999"),
+    *("0.1234567890123456", "123456789012345.6", "999999999999999.9", "0.000000000000001"),
+    *("1.7976931348623157e308", "2.2250738585072011e-308", "123456789012345678901234567890.5"),
+)
+decimals = st.builds(
+    "{:+.{}{}}".format, st.floats(-1e9, 1e9), st.integers(0, 20), st.sampled_from("efg")
+)
+digits = st.text("0123456789.", min_size=1, max_size=20)
+anything = st.text("0123456789.+-e/:_x~", min_size=1, max_size=20)
+
+
+def bits(word):
+    try:
+        number = float(word)
+    except ValueError:
+        number = np.nan
+    return struct.pack("d", np.nan if np.isnan(number) else number)
+
+
+@settings(max_examples=300)
+@given(st.lists(decimals | digits | anything | st.floats().map(repr), min_size=1))
+@example(list(ODD))
+@example([f"{sign}{word}" for word in ODD[:10] for sign in "+-"])
+def test_numbers_are_those_of_float_to_the_last_bit(words):
+    numbers = Words(" ".join(words).encode()).floats(np.arange(len(words)))
+    assert [struct.pack("d", number) for number in numbers] == [bits(word) for word in words]
+
+
+def test_numbers_of_every_length_and_point_are_those_of_float():
+    digits = "1928374655647382910192837465564738291"
+    words = [
+        f"{sign}{digits[shift : shift + n]}.{digits[shift + n : shift + n + m]}"
+        for sign in ("", "-", "+")
+        for shift in (0, 3)
+        for n in range(12)
+        for m in range(18)
+        if n + m
+    ]
+    numbers = Words("\n".join(words).encode()).floats(np.arange(len(words)))
+    assert [struct.pack("d", number) for number in numbers] == [bits(word) for word in words]
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=60) | st.text(" \t\r\n1.", max_size=60).map(str.encode))
+@example(b"")
+@example(b"\n")
+@example(b"1")
+@example(b" 1 \r\n\r\n2")
+def test_words_and_lines_are_those_of_split(text):
+    words = Words(text)
+    spaced = bytes(byte if byte > 32 or byte == 10 else 32 for byte in text)
+    lines = spaced.split(b"\n")
+    lines = lines if lines[-1] else lines[:-1]
+    assert words.lines == len(lines)
+    assert list(words.counts) == [len(line.split()) for line in lines]
+    assert [words[i] for i in range(words.first[-1])] == spaced.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (b"12\n", 12),
+        (b" 7\r\n", 7),
+        (b"1 2\n", None),
+        (b"-1\n", None),
+        (b"\n", None),
+        (b"1.0", None),
+    ],
+)
+def test_a_line_of_one_whole_number(text, number):
+    assert Words(text).integer(0) == number
