@@ -29,7 +29,7 @@ def main(run: str) -> str:
     shutil.rmtree(path, ignore_errors=True)
     group = zarr.create_group(path)
     for part, chosen in zip(("train", "test"), split, strict=True):
-        arrays = {"clip": chosen, "label": clips.label[chosen]}
+        arrays = {"clip": chosen, "label": clips.label[chosen].astype(np.int64)}
         for name, network in (("features", encoder), ("untrained", untrained)):
             arrays[name] = extract(
                 network.to(device).represent,

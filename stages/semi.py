@@ -2,6 +2,7 @@
 
 import statistics
 
+import numpy as np
 import torch
 
 from model.encoder import load_encoder
@@ -22,7 +23,8 @@ def main(run: str) -> str:
     encoder = load_encoder(f"data/weights/{run}.pt")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     frames, offsets, labels = (
-        torch.from_numpy(array).to(device) for array in (clips.frames, clips.offsets, clips.label)
+        torch.from_numpy(array).to(device)
+        for array in (clips.frames, clips.offsets, clips.label.astype(np.int64))
     )
 
     def accuracy(fraction: float, draw: int) -> float:
@@ -55,7 +57,7 @@ def main(run: str) -> str:
             **p["embed"],
             progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "epoch"),
         )
-        return topk_accuracy(scores, torch.from_numpy(clips.label[test]), (1,))[0]
+        return topk_accuracy(scores, torch.from_numpy(clips.label[test]).long(), (1,))[0]
 
     rows = []
     for fraction in settings["fractions"]:

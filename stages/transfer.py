@@ -1,5 +1,6 @@
 """Transfer of one run: fine-tune everything on all labels of another dataset's protocol."""
 
+import numpy as np
 import torch
 
 from model.encoder import load_encoder
@@ -19,7 +20,8 @@ def main(transfer: str) -> str:
     train, test = protocols.split(clips, p["datasets"][target]["protocols"][protocol])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     frames, offsets, labels = (
-        torch.from_numpy(array).to(device) for array in (clips.frames, clips.offsets, clips.label)
+        torch.from_numpy(array).to(device)
+        for array in (clips.frames, clips.offsets, clips.label.astype(np.int64))
     )
     scores = fine_tune(
         load_encoder(f"data/weights/{source}.pt"),
@@ -41,7 +43,7 @@ def main(transfer: str) -> str:
         **p["embed"],
         progress=console.bar(f"transfer {transfer}", "epoch"),
     )
-    top1, top5 = topk_accuracy(scores, torch.from_numpy(clips.label[test]), (1, 5))
+    top1, top5 = topk_accuracy(scores, torch.from_numpy(clips.label[test]).long(), (1, 5))
     return results.write(f"metrics/transfer/{transfer}.json", top1=top1, top5=top5)
 
 
