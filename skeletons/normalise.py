@@ -24,13 +24,15 @@ def largest_bodies(bodies: NDArray[np.float64]) -> NDArray[np.float64]:
     frames in which the body is present. A sensor's ghost bodies (a chair, a reflection) hardly move
     or are seen only briefly.
     """
-    present = bodies.sum(axis=(2, 3)) != 0
-    energy = [
-        body[seen].std(axis=(0, 1)).sum() if seen.any() else 0.0
-        for body, seen in zip(bodies, present, strict=True)
-    ]
-    # Reversed like the released code's, so that the later of two equal bodies comes first.
-    order = np.argsort(energy, kind="stable")[::-1][:BODIES]
+    order = [0]
+    if len(bodies) > 1:
+        present = bodies.sum(axis=(2, 3)) != 0
+        energy = [
+            body[seen].std(axis=(0, 1)).sum() if seen.any() else 0.0
+            for body, seen in zip(bodies, present, strict=True)
+        ]
+        # reversed like the released code's, so that the later of two equal bodies comes first
+        order = np.argsort(energy, kind="stable")[::-1][:BODIES].tolist()
     chosen = np.zeros((BODIES, *bodies.shape[1:]))
     chosen[: len(order)] = bodies[order]
     return chosen
@@ -43,34 +45,43 @@ def normalise(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32
     `layout.centre` at the origin of every frame and, in its first frame, `layout.up` along z and
     `layout.across` along x.
     """
-    clip = bodies.transpose(1, 0, 2, 3).astype(np.float32, order="C")
-    for body in range(BODIES):
-        _fill(clip[:, body])
-    joints = clip.sum(axis=-1, keepdims=True) != 0
-    clip = np.where(joints, clip - clip[:, :1, layout.centre : layout.centre + 1], np.float32(0))
-    present = clip.sum(axis=(2, 3)) != 0
+    clip = np.zeros((bodies.shape[1], BODIES, *bodies.shape[2:]), np.float32)
+    filled = [_fill(body) for body in bodies.astype(np.float32)]
+    spine = filled[0][:, layout.centre : layout.centre + 1]
+    first = _centre(filled[0][:1], spine[:1])
+    turns = []
     for (start, end), axis in ((layout.up, (0.0, 0.0, 1.0)), (layout.across, (1.0, 0.0, 0.0))):
-        turn = _rotation(clip[0, 0, end] - clip[0, 0, start], axis)
-        clip[present] = (clip[present].reshape(-1, 3) @ turn.T).reshape(-1, *clip.shape[2:])
+        turns.append(_rotation(first[0, end] - first[0, start], axis))
+        first = _turn(first, turns[-1])
+    for place, body in enumerate(filled):
+        if body.any():
+            body = _centre(body, spine)
+            for turn in turns:
+                body = _turn(body, turn)
+            clip[:, place] = body
     return clip
 
 
-def _fill(body: NDArray[np.float32]) -> None:
-    """Move a late first frame to the front and fill missing last frames by repeating the body, in
-    place: (T, V, 3).
+def _fill(body: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Move a late first frame to the front, then repeat the body for missing last frames: (T, V,
+    3).
     """
     seen = body.sum(axis=(1, 2)) != 0
-    if not seen.any():
-        return
-    if not seen[0]:
-        moved = body[seen]
-        body[: len(moved)] = moved
-        body[len(moved) :] = 0
-        last = len(moved)
-    else:
-        last = len(seen) - int(seen[::-1].argmax())
-    if last < len(body):
-        body[last:] = body[np.arange(len(body) - last) % last]
+    if seen.all() or not seen.any():
+        return body
+    start = body[: len(seen) - int(seen[::-1].argmax())] if seen[0] else body[seen]
+    return start[np.arange(len(body)) % len(start)]
+
+
+def _centre(body: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The body (T, V, 3) seen from a joint (T, 1, 3); absent joints stay zero."""
+    present = body[..., 0] + body[..., 1] + body[..., 2] != 0
+    return np.where(present[..., None], body - centre, np.float32(0))
+
+
+def _turn(body: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The body (T, V, 3) turned by a matrix, in double precision, rounded to single."""
+    return (body.reshape(-1, 3) @ matrix.T).astype(np.float32).reshape(body.shape)
 
 
 def _rotation(
@@ -83,7 +94,8 @@ def _rotation(
     direction is rounded to float32 before its angle is taken, as in the released code: near 0 the
     angle is sensitive to it.
     """
-    axis = np.cross(vector, target)
+    (x, y, z), (a, b, c) = vector.astype(np.float64), target
+    axis = np.array([y * c - z * b, z * a - x * c, x * b - y * a])
     if np.abs(vector).sum() < _PARALLEL or np.abs(axis).sum() < _PARALLEL:
         return np.eye(3)
     angle = math.acos(min(max(float(np.dot(vector / np.linalg.norm(vector), target)), -1.0), 1.0))

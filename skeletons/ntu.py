@@ -115,14 +115,18 @@ def _bodies_of_frames(
     """The number of bodies of each frame, up to where the text stops being such frames, and then
     what is wrong.
     """
+    digits = words.digits()
     numbers: list[int] = []
     line = 1
     for frame in range(1, frames + 1):
         if line >= words.lines:
             return numbers, BrokenClip(f"ends after {frame - 1} of {frames} frames", words.lines)
-        bodies = words.integer(line)
-        if bodies is None:
-            return numbers, BrokenClip(f"no number of bodies for frame {frame}", line + 1)
+        bodies = digits[line]
+        if bodies < 0:
+            other = words.integer(line)
+            if other is None:
+                return numbers, BrokenClip(f"no number of bodies for frame {frame}", line + 1)
+            bodies = other
         if bodies > MOST_BODIES:
             reason = f"{bodies} bodies in frame {frame}, where {MOST_BODIES} is the most"
             return numbers, BrokenClip(reason, line + 1)
@@ -142,7 +146,7 @@ def _check_lines(words: Words, lines: NDArray[np.int64], joints: int) -> None:
     """
     expected = np.array([_BODY_VALUES, 1] + [_JOINT_VALUES] * joints)
     wrong = words.counts[lines] != expected
-    wrong[:, 1] |= words.floats(words.first[lines[:, 1]]) != joints
+    wrong[:, 1] |= ~words.equal(words.first[lines[:, 1]], b"%d" % joints)
     if wrong.any():
         body, row = np.argwhere(wrong)[0]
         line = int(lines[body, row])

@@ -5,9 +5,11 @@ R, cameras 1 to 3) has a line a frame: x, y, z in metres of the joints of body 1
 zeros when absent. The label file of the same name has lines `action,start,end,confidence`, action
 from 1. A clip is named by its video and its place in the label file.
 
-A video is valid when all its lines have their number of values, all numbers within `FARTHEST`.
+A clip is valid when all lines of its video have their number of values, blank lines at the end
+aside, and its own are numbers within `FARTHEST`.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -73,7 +75,7 @@ def read(
     Of a clip of more than `max_frames` the centre is kept. A clip without any body is an EmptyClip.
     """
     try:
-        video = parse(data, joints=joints)
+        words, length = _frames(data, joints=joints)
     except BrokenClip as error:
         for clip in recording.clips:
             yield clip, 0, error
@@ -82,17 +84,18 @@ def read(
         assert clip.rows is not None
         start, end = clip.rows
         frames = end - start
-        if end > video.shape[1]:
-            reason = f"ends at frame {end}, after the video's {video.shape[1]}"
-            yield clip, frames, BrokenClip(reason, clip.line, clip.file)
-            continue
-        start += max(frames - max_frames, 0) // 2
-        bodies = video[:, start : min(end, start + max_frames)]
-        if bodies.any():
-            yield clip, frames, bodies
+        try:
+            if end > length:
+                reason = f"ends at frame {end}, after the video's {length}"
+                raise BrokenClip(reason, clip.line, clip.file)
+            start += max(frames - max_frames, 0) // 2
+            bodies = _bodies(words, start, min(end, start + max_frames), joints=joints)
+            if not bodies.any():
+                raise EmptyClip("no body: all joints are zero", clip.line, clip.file)
+        except BrokenClip as error:
+            yield clip, frames, error
         else:
-            reason = "no body: all joints are zero"
-            yield clip, frames, EmptyClip(reason, clip.line, clip.file)
+            yield clip, frames, bodies
 
 
 def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
@@ -100,19 +103,31 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
 
     Raises BrokenClip, and nothing else, for whatever is not a valid video.
     """
+    words, length = _frames(data, joints=joints)
+    return _bodies(words, 0, length, joints=joints)
+
+
+def _frames(data: bytes, *, joints: int) -> tuple[Words, int]:
+    """The words of a video and the number of its frames; BrokenClip unless all have their values."""
     words = Words(data)
     values = BODIES * joints * 3
-    total = int(words.first[-1])
-    frames = words.line(total - 1)  # blank lines may follow
-    wrong = words.counts[:frames] != values
+    length = words.line(int(words.first[-1]) - 1)  # blank lines may follow
+    if not length:
+        raise BrokenClip("0 frames", 1)
+    wrong = words.counts[:length] != values
     if wrong.any():
         line = int(np.argmax(wrong))
-        reason = f"{words.counts[line]} values where {values} are due"
-        raise BrokenClip(reason, line + 1)
-    if not frames:
-        raise BrokenClip("0 frames", 1)
-    metres = coordinates(words, np.arange(total).reshape(frames, BODIES, joints, 3))
-    return metres.swapaxes(0, 1)
+        raise BrokenClip(f"{words.counts[line]} values where {values} are due", line + 1)
+    return words, length
+
+
+def _bodies(words: Words, start: int, end: int, *, joints: int) -> NDArray[np.float64]:
+    """The bodies (2, T, V, 3) of some frames; BrokenClip when a number in them is not metres."""
+    shape = (end - start, BODIES, joints, 3)
+    first = start * math.prod(shape[1:])
+    return coordinates(words, np.arange(first, first + math.prod(shape)).reshape(shape)).swapaxes(
+        0, 1
+    )
 
 
 def _parse_label(line: str, *, classes: int, interval: str) -> tuple[int, tuple[int, int]]:

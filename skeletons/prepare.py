@@ -385,6 +385,9 @@ def _delete_used(job: _Job, edges: list[int], shards: list[bool], index: int) ->
 
 def _read_group(job: _Job, index: int, recordings: list[Recording], keep: bool) -> None:
     """Read, normalise and write a group of recordings; unless `keep`, only find broken ones."""
+    # A large block that is freed makes glibc keep what smaller arrays free, and not fetch new pages
+    # for each of them: the parser takes a third less time.
+    np.empty(31 << 20, np.uint8)
     read = _format(job.format).read
     clips: list[tuple[Clip, int, int]] = []
     parts: list[NDArray[np.float32]] = []

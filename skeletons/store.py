@@ -129,7 +129,7 @@ def _create_frames(group: zarr.Group, shape: tuple[int, ...], shard: int) -> zar
         dtype=np.float32,
         chunks=(min(CHUNK, shard), *shape[1:]),
         shards=(shard, *shape[1:]),
-        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
     )
 
 

@@ -22,52 +22,49 @@ def _bytes(value: int) -> np.uint64:
     return np.uint64(value * 0x0101010101010101)
 
 
-# A number is read right-aligned: `near` holds its last 8 characters and `far` the 8 before, the
-# earliest character in the lowest byte. A character is kept as its distance from "0", by exclusive
-# or: digits become 0 to 9 and the point `_POINT`.
+# A number is read right-aligned: `near` holds its last 8 characters, `far` the 8 before if it has
+# more, the earliest character in the lowest byte. A character is kept as its distance from "0", by
+# exclusive or: digits become 0 to 9 and the point `_POINT`.
 _ZEROS, _ONES, _HIGH, _OVER_9 = _bytes(ord("0")), _bytes(1), _bytes(0x80), _bytes(0x7F - 9)
 _POINT = ord(".") ^ ord("0")
 _POINTS = _bytes(_POINT)
 
 
-def _mask(characters: int) -> int:
-    """A 64-bit mask of the last `characters` (0 to 8) characters."""
-    return (1 << 64) - (1 << 8 * (_WORD - characters))
-
-
-def _point(after: int) -> int:
-    """The point as it lies in 8 characters with `after` characters behind it; 0 when it is not
-    among them.
-    """
+def _point_before(after: int) -> int:
+    """The point in 8 characters with `after` characters behind it; 0 when it is not among them."""
     return _POINT << 8 * (_WORD - 1 - after) if 0 <= after < _WORD else 0
 
 
-# By the number of characters (0 to 16).
-_KEEP_NEAR = np.array([_mask(min(n, _WORD)) for n in range(_WIDEST + 1)], np.uint64)
-_KEEP_FAR = np.array([_mask(max(n - _WORD, 0)) for n in range(_WIDEST + 1)], np.uint64)
+# By the number of the last characters, 0 to 8: a mask of them.
+_LAST = np.array([2**64 - 2 ** (8 * (_WORD - n)) for n in range(_WORD + 1)], np.uint64)
 # By the number of digits after the point plus one; 0 means that there is no point.
-_POINT_NEAR = np.array([_point(n - 1) for n in range(_WIDEST + 1)], np.uint64)
-_POINT_FAR = np.array([_point(n - 1 - _WORD) for n in range(_WIDEST + 1)], np.uint64)
+_POINT_NEAR = np.array([_point_before(n - 1) for n in range(_WIDEST + 1)], np.uint64)
+_POINT_FAR = np.array([_point_before(n - 1 - _WORD) for n in range(_WIDEST + 1)], np.uint64)
 _SCALE = np.array([1.0] + [10.0**n for n in range(_WIDEST)])
 _SHIFT = np.array([np.inf] + [10.0 ** (n + 1) for n in range(_WIDEST)])
 _EXACT = 2.0**53
 
 
 def _eight_digits(digits: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """The number that eight digits spell, one a byte: neighbours are joined to pairs, fours,
-    eights.
-    """
-    pairs = digits * np.uint64(10) + (digits >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
-    fours = pairs * np.uint64(100) + (pairs >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)
-    eights = fours * np.uint64(10_000) + (fours >> np.uint64(32)) & np.uint64(0xFFFFFFFF)
-    return eights.astype(np.float64)
+    """The number that eight digits spell, a digit a byte: joined to pairs, fours, eights."""
+    digits = (digits * np.uint64(10) + (digits >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    digits = (digits * np.uint64(100) + (digits >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    digits = (digits * np.uint64(10_000) + (digits >> np.uint64(32))) & np.uint64(0xFFFFFFFF)
+    return digits.astype(np.float64)
 
 
-def _point_after(characters: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """How many characters follow the first point of each 8, plus one; 0 without a point."""
+def _not_digits(characters: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether any of each 8 characters is not a digit."""
+    return (characters | (characters + _OVER_9)) & _HIGH != 0
+
+
+def _point_after(characters: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """How many of each 8 characters follow their first point, plus one; 0 without a point."""
     other = characters ^ _POINTS
     found = (other - _ONES) & ~other & _HIGH  # the lowest bit set marks the first zero byte
-    return _WORD - (np.bitwise_count((found - np.uint64(1)) & ~found) >> 3).astype(np.int64)
+    return _WORD - (np.bitwise_count((found - np.uint64(1)) & ~found) >> np.uint8(3)).astype(
+        np.intp
+    )
 
 
 class Words:
@@ -84,20 +81,18 @@ class Words:
         self._text = b"\n" * _WIDEST + text + ending
         characters = np.frombuffer(self._text, np.uint8)
         gaps = np.flatnonzero(characters[_WIDEST - 1 :] <= _SPACE) + (_WIDEST - 1)
-        newline = characters[gaps] == _NEWLINE
-        between = np.diff(gaps) > 1
+        self.first = np.flatnonzero(characters[gaps] == _NEWLINE)
         self._starts, self._ends = gaps[:-1], gaps[1:]
-        if between.all():
-            self.first = np.flatnonzero(newline)
-        else:
+        between = np.diff(gaps) > 1
+        if not between.all():
+            self.first -= np.searchsorted(np.flatnonzero(~between), self.first)
             self._starts, self._ends = self._starts[between], self._ends[between]
-            self.first = np.concatenate(([0], np.cumsum(between)))[newline]
         self._starts = self._starts + 1
         self.lines = len(self.first) - 1
         self.counts = np.diff(self.first)
-        # All 8-byte integers of the text, at each byte one.
-        self._integers = np.ndarray(
-            len(self._text) - _WORD + 1, np.dtype("<u8"), self._text, strides=(1,)
+        # the 16 characters from each byte on
+        self._runs = np.ndarray(
+            len(self._text) - _WIDEST + 1, np.dtype(("V", _WIDEST)), self._text, strides=(1,)
         )
         self._characters = characters
 
@@ -114,11 +109,29 @@ class Words:
         return int(np.searchsorted(self.first, index, "right"))
 
     def integer(self, line: int) -> int | None:
-        """The number of a line that is one word of up to 18 decimal digits; else None."""
+        """The number of a line (0-based) that is one word of up to 18 decimal digits; else None."""
         if self.counts[line] != 1:
             return None
         word = self[self.first[line]]
         return int(word) if len(word) <= 18 and word.isdigit() else None
+
+    def digits(self) -> list[int]:
+        """For each line the number that it is, when it is one word of one digit; else -1."""
+        single = np.flatnonzero(self.counts == 1)
+        word = self.first[single]
+        single, word = (x[self._ends[word] - self._starts[word] == 1] for x in (single, word))
+        digit = self._characters[self._starts[word]].astype(np.int64) - ord("0")
+        numbers = np.full(self.lines, -1)
+        numbers[single] = np.where((digit >= 0) & (digit <= 9), digit, -1)
+        return numbers.tolist()
+
+    def equal(self, index: NDArray[np.int64], word: bytes) -> NDArray[np.bool_]:
+        """Which words of these indices are this one."""
+        starts = self._starts[index]
+        same = self._ends[index] - starts == len(word)
+        for place, character in enumerate(word):
+            same &= self._characters.take(starts + place, mode="clip") == character
+        return same
 
     def floats(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
         """The numbers of the words of these indices, of the same shape; NaN where a word is not a
@@ -135,21 +148,26 @@ class Words:
         sign = self._characters[starts]
         minus = sign == _MINUS
         size = ends - starts - (minus | (sign == _PLUS))
-        held = np.minimum(size, _WIDEST)
-        near = (self._integers[ends - _WORD] ^ _ZEROS) & _KEEP_NEAR[held]
-        far = (self._integers[ends - _WIDEST] ^ _ZEROS) & _KEEP_FAR[held]
-        # Digits after the point plus one, 0 without a point.
-        point, far_point = _point_after(near), _point_after(far)
-        point = np.where((point == 0) & (far_point > 0), far_point + _WORD, point)
+        runs = self._runs[ends - _WIDEST].view("<u8")
+        near = (runs[1::2] ^ _ZEROS) & _LAST.take(size, mode="clip")
+        point = _point_after(near)  # digits after the point plus one, 0 without a point
+        wide = np.flatnonzero(size > _WORD)
+        far = (runs[::2][wide] ^ _ZEROS) & _LAST.take(size[wide] - _WORD, mode="clip")
+        far_point = _point_after(far)
+        far_point = np.where((point[wide] == 0) & (far_point > 0), far_point + _WORD, point[wide])
+        point[wide] = far_point
         near ^= _POINT_NEAR[point]
-        far ^= _POINT_FAR[point]
-        not_digits = (near | (near + _OVER_9) | far | (far + _OVER_9)) & _HIGH
-        # The point was read as a digit 0: take out its place below the whole part.
-        number = _eight_digits(far) * 1e8 + _eight_digits(near)
-        odd = (not_digits != 0) | (size > _WIDEST) | (size <= (point > 0)) | (number > _EXACT)
-        number -= np.floor(number / _SHIFT[point]) * (9 * _SCALE[point])
-        number /= _SCALE[point]
-        np.negative(number, out=number, where=minus)
+        far ^= _POINT_FAR[far_point]
+
+        number = _eight_digits(near)
+        number[wide] += _eight_digits(far) * 1e8
+        odd = _not_digits(near) | (size > _WIDEST) | (size <= (point > 0)) | (number > _EXACT)
+        odd[wide] |= _not_digits(far)
+        # the point was read as a digit 0: take out its place below the whole part
+        scale = _SCALE[point]
+        number -= np.floor(number / _SHIFT[point]) * 9 * scale
+        number *= np.where(minus, -1.0, 1.0)
+        number /= scale
         for place in np.flatnonzero(odd):
             try:
                 number[place] = float(self._text[starts[place] : ends[place]])

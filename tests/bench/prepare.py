@@ -1,0 +1,222 @@
+"""How fast, large and hungry is `prepare`? Printed as tables; nothing here is a test.
+
+    python tests/bench/prepare.py [clips, 2000 by default]
+
+The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought to at
+least 50 frames and copied under new names with other last digits. RELEASED names a checkout of the
+released code, whose generator is then measured on the first of the same clips. Linux only.
+"""
+
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+REAL, EDGE = ROOT.parent / "shared" / "real", ROOT / "tests" / "golden" / "edge"
+PREPARE = """
+import sys
+from pathlib import Path
+from skeletons.layout import LAYOUTS
+from skeletons.prepare import prepare
+if __name__ == "__main__":
+    source, format, output, workers, keepbits = sys.argv[1:]
+    print(prepare(
+        Path(output), format=format, layout=LAYOUTS["kinect-v2"], classes=60,
+        skeletons=[Path(source)], labels=[Path(source).with_name("labels.zip")],
+        workers=int(workers), keepbits=int(keepbits) or None, scratch=Path(output).parent,
+    ).frames)
+"""
+RELEASED_CLIPS = 60
+PADDED = (
+    2 * 300 * 2 * 25 * 3 * 4
+)  # bytes a clip in the released code's arrays: once for each protocol
+
+
+def main() -> None:
+    clips = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ctypes.CDLL(None).prctl(
+            36, 1, 0, 0, 0
+        )  # PR_SET_CHILD_SUBREAPER: wait for grandchildren too
+        texts = sources()
+        ntu = make_ntu(folder / "ntu.zip", texts, clips)
+        print(f"{clips} clips of {ntu.stat().st_size / clips / 1e3:.0f} kB packed")
+        report("NTU", ntu, "ntu", clips, folder)
+        if "RELEASED" in os.environ:
+            seconds = released(Path(os.environ["RELEASED"]), ntu, folder)
+            print(f"released generator, both protocols: {RELEASED_CLIPS / seconds:.1f} clips/s")
+        else:
+            print("released generator: not measured (RELEASED=path of a checkout)")
+        if (REAL / "pku").is_dir():
+            pku, labels = make_pku(folder, clips // 20)
+            report("PKU-MMD", pku, "pku", labels, folder)
+        disk(folder, texts)
+
+
+def report(title: str, source: Path, format: str, clips: int, folder: Path) -> None:
+    """Print the time of inflating an archive and of preparing it, and the memory."""
+    start = time.process_time()
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist():
+            archive.read(name)
+    inflate = time.process_time() - start
+    print(f"{title}, {clips} clips; inflating alone: {inflate:.2f} s CPU")
+    for workers in (1, 2):
+        wall, cpu, memory, frames = measure(source, format, folder / "out.zarr", workers)
+        print(
+            f"  prepare, {workers} workers: {wall:.2f} s, {clips / wall:.0f} clips/s ({frames} frames), "
+            f"{cpu:.2f} s CPU = {cpu / inflate:.2f} x inflating, peak RSS {memory / 2**20:.0f} MiB"
+        )
+
+
+def measure(source: Path, format: str, output: Path, workers: int, keepbits: int = 0):
+    """Seconds, seconds of CPU of all processes, their largest summed RSS, the frames prepared."""
+    start = time.perf_counter()
+    command = [sys.executable, "-c", PREPARE, str(source), format, str(output), str(workers)]
+    process = subprocess.Popen(
+        [*command, str(keepbits)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    peak = [0]
+    watch = threading.Thread(target=watch_memory, args=(process.pid, peak), daemon=True)
+    watch.start()
+    assert process.stdout is not None
+    frames = int(process.stdout.read() or 0)
+    cpu = 0.0
+    while True:
+        try:
+            _, _, usage = os.wait4(-1, 0)
+        except ChildProcessError:
+            break
+        cpu += usage.ru_utime + usage.ru_stime
+        wall = time.perf_counter() - start
+    process.returncode = 0
+    return wall, cpu, peak[0], frames
+
+
+def watch_memory(pid: int, peak: list[int]) -> None:
+    """Keep the largest sum of the RSS of a process and its descendants."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    while True:
+        parents, sizes = {}, {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    status = (entry / "stat").read_text().rpartition(")")[2].split()
+                    sizes[int(entry.name)] = int((entry / "statm").read_text().split()[1])
+                except OSError:
+                    continue
+                parents[int(entry.name)] = int(status[1])
+        if pid not in parents:
+            return
+        total = 0
+        for process, size in sizes.items():
+            ancestor = process
+            while ancestor not in (pid, 0):
+                ancestor = parents.get(ancestor, 0)
+            total += size if ancestor == pid else 0
+        peak[0] = max(peak[0], total * page)
+        time.sleep(0.02)
+
+
+def sources() -> list[bytes]:
+    """The texts of clips, of at least 50 frames each."""
+    texts = []
+    for path in sorted((REAL / "ntu" if (REAL / "ntu").is_dir() else EDGE).glob("*.skeleton")):
+        frames, _, rest = path.read_bytes().partition(b"\n")
+        times = -(-50 // int(frames))
+        texts.append(b"%d\n" % (int(frames) * times) + rest * times)
+    return texts
+
+
+def vary(text: bytes, random: np.random.Generator) -> bytes:
+    """The text with other last digits, so that no two copies compress together."""
+    characters = np.frombuffer(text, np.uint8).copy()
+    digit = (characters >= ord("0")) & (characters <= ord("9"))
+    # the fifth of five digits in a row, followed by a space
+    last = np.flatnonzero(
+        digit[:-5] & digit[1:-4] & digit[2:-3] & digit[3:-2] & digit[4:-1] & (characters[5:] == 32)
+    )
+    characters[last + 4] = random.integers(ord("0"), ord("9") + 1, len(last))
+    return characters.tobytes()
+
+
+def make_ntu(path: Path, texts: list[bytes], clips: int) -> Path:
+    random = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(clips):
+            s, c, p, r, a = (
+                i // 6000 % 17 + 1,
+                i % 3 + 1,
+                i // 3 % 40 + 1,
+                i // 120 % 2 + 1,
+                i // 240 % 60 + 1,
+            )
+            name = f"S{s:03}C{c:03}P{p:03}R{r:03}A{a:03}"
+            archive.writestr(f"clips/{name}.skeleton", vary(texts[i % len(texts)], random))
+    return path
+
+
+def make_pku(folder: Path, videos: int) -> tuple[Path, int]:
+    """Videos of about 5,000 frames with 20 clips of 112 frames each, like the dataset's."""
+    (source,) = (REAL / "pku").glob("*.txt")
+    text = source.read_bytes() * 5
+    lines = text.count(b"\n")
+    random = np.random.default_rng(0)
+    step = lines // 20
+    labels = "".join(f"{i + 1},{i * step},{i * step + 112},1\n" for i in range(20))
+    with (
+        zipfile.ZipFile(folder / "pku.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(folder / "labels.zip", "w") as label_archive,
+    ):
+        for i in range(videos):
+            archive.writestr(f"{i + 1:04}-M.txt", vary(text, random))
+            label_archive.writestr(f"{i + 1:04}-M.txt", labels)
+    return folder / "pku.zip", videos * 20
+
+
+def released(checkout: Path, source: Path, folder: Path) -> float:
+    """Seconds that the released generator takes for both protocols of the first clips."""
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist()[:RELEASED_CLIPS]:
+            archive.extract(name, folder / "unpacked")
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "ntu_gendata.py", "--data_path", folder / "unpacked" / "clips"]
+        + ["--out_folder", folder / "released"],
+        cwd=checkout / "data_gen",
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - start
+
+
+def disk(folder: Path, texts: list[bytes]) -> None:
+    """Print the size of the store of the clips, none of them copied."""
+    once = folder / "once.zip"
+    make_ntu(once, texts, len(texts))
+    frames = sum(int(text.partition(b"\n")[0]) for text in texts)
+    print(
+        f"disk, {len(texts)} clips of {frames / len(texts):.0f} frames; the released code writes {PADDED / 1e3:.0f} kB a clip"
+    )
+    for keepbits in (0, 16, 13, 10):
+        output = folder / "once.zarr"
+        frames = measure(once, "ntu", output, 1, keepbits)[3]
+        size = sum(file.stat().st_size for file in (output / "frames").rglob("*") if file.is_file())
+        print(
+            f"  {f'keepbits {keepbits}' if keepbits else 'float32':12} {size / frames:5.0f} bytes a frame, "
+            f"{size / len(texts) / 1e3:5.1f} kB a clip, 1/{PADDED * len(texts) / size:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
