@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from model.encoder import Encoder
 from model.features import extract
 from model.training import train
-from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
+from model.views import Crop, cropped_view
 
 
 class Classifier(nn.Module):
@@ -40,7 +40,6 @@ def fine_tune(
     *,
     classes: int,
     kind: str,
-    swap: Sequence[int],
     crop: Crop,
     keep: float,
     seed: int,
@@ -64,25 +63,18 @@ def fine_tune(
 
     def step(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         clips = clips.to(frames.device)
-        view = training_view(
+        view = cropped_view(
             frames,
             offsets,
             clips,
             size=size,
             kind=kind,
             parents=parents,
-            swap=tuple(swap),
             crop=crop,
-            rotate=Rotate(probability=0),
-            flip=Flip(probability=0),
-            shear=Shear(probability=0),
-            spatial_mask=SpatialMask(probability=0),
-            temporal_mask=TemporalMask(probability=0),
             seed=seed,
             epoch=epoch,
-            view=0,
         )
-        return F.cross_entropy(network(view.x), labels[clips]), {}
+        return F.cross_entropy(network(view), labels[clips]), {}
 
     epoch_figures = train(
         step,

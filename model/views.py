@@ -256,6 +256,24 @@ def training_view(
     return View(x.masked_fill(hidden, 0), joints, hidden_frames)
 
 
+def cropped_view(
+    frames: Tensor,
+    offsets: Tensor,
+    clips: Tensor,
+    *,
+    size: int,
+    kind: str,
+    parents: tuple[int, ...],
+    crop: Crop,
+    seed: int,
+    epoch: int,
+) -> Tensor:
+    """A random crop of each of `clips` (B,), resized and not augmented, for fine-tuning."""
+    first, frame_count = _extent(offsets, clips)
+    start, length = crop.window(uniforms(seed, epoch, clips, 0, crop.draws), frame_count)
+    return stream(crop_resize(frames, first + start, length, size), kind, parents)
+
+
 # ---- Random numbers and the skeleton's graph -----------------------------------------------------
 
 

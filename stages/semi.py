@@ -46,7 +46,6 @@ def main(run: str) -> str:
             torch.from_numpy(test),
             classes=clips.classes,
             kind=stream,
-            swap=clips.layout.swap,
             crop=Crop(**schedule["crop"]),
             seed=p["seed"] + draw,
             epochs=settings["epochs"],

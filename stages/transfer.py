@@ -32,7 +32,6 @@ def main(transfer: str) -> str:
         torch.from_numpy(test),
         classes=clips.classes,
         kind=p["runs"][source]["stream"],
-        swap=clips.layout.swap,
         crop=Crop(**schedule["crop"]),
         seed=p["seed"],
         epochs=settings["epochs"],

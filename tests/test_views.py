@@ -20,6 +20,7 @@ from model.views import (
     View,
     adjacency,
     crop_resize,
+    cropped_view,
     evaluation_view,
     stream,
     training_view,
@@ -164,6 +165,24 @@ def test_the_stream_is_taken_after_the_resize() -> None:
     for kind in STREAMS:
         x = make_views(frames, offsets, clips, crop=Crop(), kind=kind).x
         assert torch.equal(x, stream(joint, kind, PARENTS))
+
+
+def test_cropped_view_is_a_training_view_without_augmentations() -> None:
+    frames, offsets = packed()
+    clips = torch.arange(len(LENGTHS))
+    plain = cropped_view(
+        frames,
+        offsets,
+        clips,
+        size=SIZE,
+        kind="bone",
+        parents=PARENTS,
+        crop=Crop(scale_min=0.5),
+        seed=7,
+        epoch=3,
+    )
+    same = make_views(frames, offsets, clips, kind="bone", crop=Crop(scale_min=0.5), view=0)
+    torch.testing.assert_close(plain, same.x)
 
 
 # ---- Random numbers ------------------------------------------------------------------------------
