@@ -1,0 +1,96 @@
+"""The parameter files: the same keys everywhere, and the paper's values in its preset."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+# Dictionaries whose entries an experiment names itself.
+NAMED = {"sources", "runs", "transfers", "ensembles"}
+
+
+def load(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def keys(value: object, path: str = "") -> set[str]:
+    if not isinstance(value, dict) or path in NAMED:
+        return {path}
+    return {path}.union(*(keys(part, f"{path}.{name}".lstrip(".")) for name, part in value.items()))
+
+
+def at(tree: Any, path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[name]
+    return tree
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
+def test_presets_have_the_keys_of_the_default(preset: Path) -> None:
+    assert keys(load(f"presets/{preset.name}")) == keys(load("params.yaml"))
+
+
+def test_both_describe_the_datasets_alike() -> None:
+    assert load("presets/paper.yaml")["datasets"] == load("params.yaml")["datasets"]
+
+
+PAPER = {
+    # Views (section 3.3 of the paper and the released code)
+    "views.crop": {"scale_min": 0.1, "scale_max": 1.0, "minimum": 64},
+    "views.rotate": {"probability": 0.5, "degrees": 30.0, "others": 1.0},
+    "views.flip": {"probability": 0.5},
+    "views.shear": {"probability": 0.5, "amount": 1.0},
+    "views.spatial_mask": {"probability": 0.5, "kind": "top", "seeds": 5, "joints": 8, "hops": 2},
+    "views.temporal_mask": {"probability": 0.5, "blocks": 16, "masked": 6},
+    "encoder": {"frames": 64, "width": 64, "dim": 2048, "heads": 8, "layers": 1, "dropout": 0.1},
+    "pretrain.terms": ["ti", "si", "it", "is"],
+    "pretrain.projection": 128,
+    "pretrain.queue": 8192,
+    "pretrain.momentum": 0.999,
+    "pretrain.temperature": 0.2,
+    "pretrain.batch": 64,
+    "pretrain.epochs": 451,
+    "pretrain.lr": 0.01,
+    "pretrain.milestones": [351],
+    "pretrain.sgd_momentum": 0.9,
+    "pretrain.weight_decay": 1e-4,
+    "embed.keep": 0.95,
+    # Evaluation (the released code; the field's convention for fine-tuning)
+    "linear": {"epochs": 80, "lr": 2.0, "milestones": [50, 70], "momentum": 0.9, "batch": 1024},
+    "retrieval.k": 1,
+    "finetune.lr": 0.01,
+    "finetune.batch": 64,
+    "finetune.weight_decay": 0.0,
+    "semi.fractions": [0.01, 0.05, 0.1, 0.2],
+    "semi.draws": 5,
+    "semi.epochs": 80,
+    "semi.milestones": [50, 70],
+    "transfer.epochs": 80,
+    "transfer.milestones": [50, 70],
+    "prepare.max_frames": 300,
+    "prepare.interval": "half_open",
+}
+
+
+@pytest.mark.parametrize("path", PAPER)
+def test_the_paper_preset_is_the_paper(path: str) -> None:
+    assert at(load("presets/paper.yaml"), path) == PAPER[path]
+
+
+def test_the_paper_preset_runs_the_papers_tables() -> None:
+    paper = load("presets/paper.yaml")
+    assert set(paper["sources"]) == {"ntu60", "ntu120", "pku1", "pku2"}
+    assert "synthetic" not in paper["sources"].values()
+    joint = {name for name, run in paper["runs"].items() if run["stream"] == "joint"}
+    tables = {"ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset", "pku1-xsub", "pku2-xsub"}
+    assert joint == tables
+    assert {runs["joint"] for runs in paper["ensembles"].values()} == tables
+    assert {t["run"]: t["target"] for t in paper["transfers"].values()} == {
+        "ntu60-xsub": "pku2",
+        "ntu120-xsub": "pku2",
+        "pku1-xsub": "pku2",
+    }
+    # 282,326 steps on ntu60 xsub: 451 epochs of the whole batches in 40,091 clips.
+    assert 451 * (40_091 // paper["pretrain"]["batch"]) == 282_326

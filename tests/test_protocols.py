@@ -1,0 +1,131 @@
+"""Protocols: rules against the lists and sizes that the datasets' papers state."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from skeletons.layout import KINECT_V2
+from skeletons.protocols import split, split_list
+from skeletons.store import Clips
+
+ROOT = Path(__file__).parent.parent
+DATASETS = yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]
+FIELDS = {"setup": "S", "camera": "C", "subject": "P", "replication": "R"}
+
+# Training and test clips of each protocol (NTU: after the missing ones are left out).
+SIZES = {
+    ("ntu60", "xsub"): (40_091, 16_487),
+    ("ntu60", "xview"): (37_646, 18_932),
+    ("ntu120", "xsub"): (63_026, 50_919),
+    ("ntu120", "xset"): (54_468, 59_477),
+}
+
+
+def named(names: list[str], **splits: Any) -> Clips:
+    """Clips of which only the names are known."""
+    fields = {
+        field: np.array([int(re.search(rf"{letter}(\d+)", name)[1]) for name in names], np.int32)
+        for field, letter in FIELDS.items()
+    }
+    return Clips(
+        frames=np.empty((0, 2, KINECT_V2.joints, 3), np.float32),
+        offsets=np.zeros(len(names) + 1, np.int64),
+        label=np.zeros(len(names), np.int32),
+        name=np.array(names),
+        raw_frames=np.zeros(len(names), np.int32),
+        splits=splits,
+        layout=KINECT_V2,
+        classes=1,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), SIZES)
+def test_sizes_agree_with_the_missing_clips(dataset: str, protocol: str) -> None:
+    """With the missing clips put back a side is whole.
+
+    NTU records a subject in a setup with 3 cameras, 2 replications and 60 actions, so with a rule
+    on subjects or setups a side is a multiple of 360 clips, and with one on cameras of 120 for
+    each camera.
+    """
+    entry = DATASETS[dataset]
+    missing = (ROOT / entry["leave_out"]).read_text().split()
+    train, test = split(named(missing), entry["protocols"][protocol])
+    sizes = SIZES[dataset, protocol]
+    assert sum(sizes) == entry["expected"]["clips"]
+    whole = (sizes[0] + len(train), sizes[1] + len(test))
+    assert sum(whole) == {"ntu60": 56_880, "ntu120": 114_480}[dataset]
+    if protocol == "xview":
+        assert whole == (2 * whole[1], 56_880 // 3)
+    else:
+        assert all(side % 360 == 0 for side in whole)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sizes"), [("pku1", (18_841, 2_704)), ("pku2", (5_332, 1_613))]
+)
+def test_pku_sizes_add_up(dataset: str, sizes: tuple[int, int]) -> None:
+    assert sum(sizes) == DATASETS[dataset]["expected"]["clips"]
+    assert {"xsub", "xview"} == set(DATASETS[dataset]["protocols"])
+
+
+def test_the_lists_of_missing_clips() -> None:
+    lists = [
+        set((ROOT / DATASETS[d]["leave_out"]).read_text().split()) for d in ("ntu60", "ntu120")
+    ]
+    assert [len(names) for names in lists] == [302, 535]
+    assert lists[0] < lists[1]
+
+
+def test_rules() -> None:
+    names = [f"S{s:03}C{c:03}P{p:03}R001A001" for s in (1, 2, 4) for c in (1, 2, 3) for p in (1, 3)]
+    clips = named(names)
+    for rule, condition in (
+        ({"train": {"subject": [1, 8]}}, lambda i: clips.subject[i] in (1, 8)),
+        ({"train": {"camera": [2, 3]}}, lambda i: clips.camera[i] in (2, 3)),
+        ({"train": {"setup": "even"}}, lambda i: clips.setup[i] % 2 == 0),
+        (
+            {"train": {"setup": "odd", "camera": [1]}},
+            lambda i: clips.setup[i] % 2 == 1 and clips.camera[i] == 1,
+        ),
+    ):
+        train, test = split(clips, rule)
+        assert train.tolist() == [i for i in range(len(names)) if condition(i)]
+        assert sorted([*train, *test]) == list(range(len(names)))
+
+
+def test_a_split_list_may_leave_clips_on_neither_side() -> None:
+    clips = named(
+        ["S001C001P001R001A001"] * 4, **{"cross-subject.txt": np.array([1, 0, -1, 1], np.int8)}
+    )
+    train, test = split(clips, {"split": "cross-subject.txt"})
+    assert train.tolist() == [0, 3]
+    assert test.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"split": "other.txt"}, r"'other.txt' is not in the data"),
+        ({"train": {"weather": [1]}}, "field 'weather' is none of subject"),
+        ({"train": {"setup": "prime"}}, "'prime' is neither"),
+        ({"train": {"subject": [99]}}, "leaves no training clip of 1"),
+        ({"test": {}}, "is neither train"),
+    ],
+)
+def test_bad_rules_are_refused(rule: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split(named(["S001C001P001R001A001"]), rule)
+
+
+def test_split_list_with_the_quirks_of_the_datasets() -> None:
+    text = "Training videos:\r\n0002-L, 0002-M, \r\nValidataion videos:\r\n 0003-L,0003-R,\r\n"
+    assert split_list(text) == ({"0002-L", "0002-M"}, {"0003-L", "0003-R"})
+    with pytest.raises(ValueError, match="0002-L is in both lists"):
+        split_list("Training\n0002-L,\nValidataion\n0002-L,\n")
+    with pytest.raises(ValueError, match="not a split list"):
+        split_list("0002-L\n")
