@@ -1,88 +1,11 @@
 """The pipeline as a user runs it: `dvc repro` in a fresh clone, at a scale of seconds."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-ROOT = Path(__file__).parent.parent
-TINY: dict[str, dict[str, Any]] = {
-    "synthetic": {
-        "actions": 3,
-        "subjects": 4,
-        "cameras": 1,
-        "frames": [12, 20],
-        "ntu": {"setups": 1, "replications": 2},
-        "pku": {"recordings": 3, "instances": 2},
-    },
-    "encoder": {"frames": 8, "width": 4, "dim": 8, "heads": 2},
-    "pretrain": {"epochs": 2, "batch": 4, "queue": 8, "projection": 4, "milestones": [1]},
-    "linear": {"epochs": 2},
-    "semi": {"fractions": [0.5], "draws": 2, "epochs": 1},
-    "transfer": {"epochs": 1},
-}
-
-
-def update(params: dict[str, Any], changes: dict[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict):
-            update(params[key], value)
-        else:
-            params[key] = value
-
-
-class Clone:
-    """A clone of this project's working tree with a repository and a DVC cache of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        tracked = self.git("ls-files", "-co", "--exclude-standard", cwd=ROOT).splitlines()
-        for name in tracked:
-            if (ROOT / name).is_file():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, path / name)
-        for command in (
-            ("init", "-q"),
-            ("config", "user.name", "Test"),
-            ("config", "user.email", "test@example.com"),
-            ("add", "-A"),
-            ("commit", "-qm", "Clone"),
-        ):
-            self.git(*command)
-
-    def git(self, *arguments: str, cwd: Path | None = None) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=cwd or self.path, check=True, capture_output=True, text=True
-        ).stdout
-
-    def dvc(self, *arguments: str) -> str:
-        """What `dvc` prints; the interpreter of the tests runs the stages."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path}
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
-            cwd=self.path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def change(self, changes: dict[str, Any]) -> None:
-        params = yaml.safe_load((self.path / "params.yaml").read_text())
-        update(params, changes)
-        (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-
-    def stale(self) -> set[str]:
-        """The stages that `dvc repro` would run, without what only follows from them."""
-        return {name for name in json.loads(self.dvc("status", "--json")) if name}
+from clone import TINY, Clone
 
 
 @pytest.fixture(scope="module")
