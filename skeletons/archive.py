@@ -13,6 +13,7 @@ _LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
 )  # signature, ..., lengths of the name and of the extra field
 _STORED, _DEFLATED = 0, 8
+_MOST_INFLATED = 1032  # bytes that deflate can make of one
 _ENCRYPTED = 0x1
 
 
@@ -99,13 +100,20 @@ def read(member: Member, root: Path = Path()) -> bytes:
         source.seek(name + extra, os.SEEK_CUR)
         data = source.read(member.packed)
     if member.deflated:
-        try:  # one byte more than promised shows a member that inflates to more, and bounds it
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+        try:
+            data = _inflate(data, member.size)
         except zlib.error as error:
             raise ArchiveError(f"damaged in the archive ({error}); get the archive again") from None
     if len(data) != member.size or zlib.crc32(data) != member.stamp:
         raise ArchiveError("damaged in the archive (wrong checksum); get the archive again")
     return data
+
+
+def _inflate(data: bytes, size: int) -> bytes:
+    """The inflated data, which should be of this size; more of it when there is more."""
+    if len(data) * _MOST_INFLATED < 8 * LARGEST:  # in one go, as it cannot fill the memory
+        return zlib.decompress(data, -zlib.MAX_WBITS, size)
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
 
 
 def texts(sources: Sequence[Path], suffix: str) -> list[tuple[Member, str]]:

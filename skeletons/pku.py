@@ -108,7 +108,7 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
 
 
 def _frames(data: bytes, *, joints: int) -> tuple[Words, int]:
-    """The words of a video and the number of its frames; BrokenClip unless all have their values."""
+    """The words of a video and the number of its frames; BrokenClip unless all are whole."""
     words = Words(data)
     values = BODIES * joints * 3
     length = words.line(int(words.first[-1]) - 1)  # blank lines may follow

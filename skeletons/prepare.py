@@ -30,7 +30,6 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -176,10 +175,18 @@ def prepare(
             finished = _run(job, groups, unusable, on_error, executor, workers)
             broken = tuple(sorted(unusable + [b for g in finished for b in g.broken]))
             clips = [clip for g in finished for clip in g.clips]
-            if not clips:
-                raise PrepareError(f"no clip is left of {len(broken)} broken and {listed} listed")
-            missing = _missing([c for c, _, _ in clips], expected or {}, require_complete)
+            try:
+                if on_error == "stop":
+                    _stop([entry for entry in broken if entry.stops])
+                if not clips:
+                    raise PrepareError(f"no clip is left: {len(broken)} broken, {listed} listed")
+                missing = _missing([c for c, _, _ in clips], expected or {}, require_complete)
+            except PrepareError:
+                shutil.rmtree(job.folder)
+                raise
             _finish(job, clips, recordings, memberships, classes)
+            for used in job.folder.glob("group-*"):  # of no use without the shards
+                used.unlink()
             _place(job.folder / "store", output)
             shutil.rmtree(job.folder)
     except OSError as error:
@@ -201,7 +208,10 @@ def prepare(
 
 
 def _format(name: str) -> Format:
-    module = importlib.import_module(f"{__package__}.{name}") if name.isidentifier() else None
+    try:
+        module = importlib.import_module(f"{__package__}.{name}")
+    except ImportError:
+        module = None
     if not hasattr(module, "plan"):
         raise PrepareError(f"unknown format {name!r}")
     return cast(Format, module)
@@ -312,7 +322,7 @@ def _run(
         return on_error == "stop" and any(entry.stops for entry in broken)
 
     with (
-        _executor(executor, workers) as (pool, slots),
+        _processes(workers) if executor == "processes" else _dask(executor) as (pool, slots),
         tqdm(total=sum(len(r.clips) for g in groups for r in g), unit="clip", disable=None) as bar,
     ):
         for result, recordings in zip(results, groups, strict=True):
@@ -348,18 +358,17 @@ def _run(
                 else:
                     shards[index] = True
                     _delete_used(job, edges, shards, index)
-    if stopping():
-        shutil.rmtree(job.folder)
-        raise PrepareError(_listing([entry for entry in broken if entry.stops]))
     return cast(list[_Group], results)
 
 
-def _listing(broken: list[Broken]) -> str:
-    lines = "\n".join(f"  {entry}" for entry in sorted(broken))
-    return (
-        f"{len(broken)} broken clips; mend or remove them, list them under leave_out, "
-        f"or set prepare.on_error: skip to leave them out:\n{lines}"
-    )
+def _stop(broken: list[Broken]) -> None:
+    """Raise PrepareError if there are broken clips."""
+    if broken:
+        lines = "\n".join(f"  {entry}" for entry in broken)
+        raise PrepareError(
+            f"{len(broken)} broken clips; mend or remove them, list them under leave_out, "
+            f"or set prepare.on_error: skip to leave them out:\n{lines}"
+        )
 
 
 def _pieces(edges: list[int], index: int, shard: int) -> list[_Piece]:
@@ -415,8 +424,7 @@ def _read_group(job: _Job, index: int, recordings: list[Recording], keep: bool) 
                 part = BitRound(job.keepbits).encode(part)
             file.write(part.data)
     with _whole(job.group(index).with_suffix(".json")) as file:
-        found = [[asdict(clip), raw_frames, frames] for clip, raw_frames, frames in clips]
-        file.write(json.dumps({"clips": found, "broken": broken}).encode())
+        file.write(json.dumps({"clips": clips, "broken": broken}).encode())
 
 
 def _load(job: _Job, index: int) -> _Group | None:
@@ -425,7 +433,7 @@ def _load(job: _Job, index: int) -> _Group | None:
         found = json.loads(job.group(index).with_suffix(".json").read_bytes())
     except FileNotFoundError:
         return None
-    clips = [(Clip(**clip), raw_frames, frames) for clip, raw_frames, frames in found["clips"]]
+    clips = [(Clip(*clip), raw_frames, frames) for clip, raw_frames, frames in found["clips"]]
     return _Group(clips, [Broken(*entry) for entry in found["broken"]])
 
 
@@ -519,7 +527,7 @@ def _whole(path: Path) -> Iterator[Any]:
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder and keep other runs of the same work waiting until this one is over."""
     path = folder.with_suffix(".lock")
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -528,39 +536,43 @@ def _alone(folder: Path) -> Iterator[None]:
             folder.mkdir(exist_ok=True)
             for unfinished in (*folder.glob("shard-*"), *folder.glob("group-*.*.*")):
                 shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
-            yield
-            path.unlink()
+            try:
+                yield
+            finally:
+                path.unlink()
             return
 
 
 @contextmanager
-def _executor(address: str, workers: int) -> Iterator[tuple[Executor, int]]:
-    """An executor and the number of tasks that keep it busy."""
-    if address == "processes":
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        pool: Executor = ProcessPoolExecutor(workers, context, _follow_parent)
-        slots = 2 * workers
-        client = None
-    else:
-        try:
-            from distributed import Client
-        except ImportError:
-            raise PrepareError(
-                f"executor {address!r} needs Dask: pip install 'scd-net[dask]'"
-            ) from None
-        try:
-            client = Client(address, timeout=20)
-        except (OSError, ValueError) as error:
-            raise PrepareError(f"executor {address!r}: no Dask scheduler there ({error})") from None
-        pool = client.get_executor(pure=False)
-        slots = 2 * max(sum(client.nthreads().values()), 1)
+def _processes(workers: int) -> Iterator[tuple[Executor, int]]:
+    """An executor of this many processes and the number of tasks that keep it busy."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    pool = ProcessPoolExecutor(workers, context, _follow_parent)
     try:
-        yield pool, slots
+        yield pool, 2 * workers
     finally:
         pool.shutdown(cancel_futures=True)
-        if client is not None:
-            client.close()
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[tuple[Executor, int]]:
+    """The executor of a Dask cluster and the number of tasks that keep it busy."""
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError:
+        raise PrepareError(
+            f"executor {address!r} needs Dask: pip install 'scd-net[dask]'"
+        ) from None
+    try:
+        client = Client(address, timeout=5)
+    except (OSError, ValueError) as error:
+        raise PrepareError(f"executor {address!r}: no Dask scheduler there ({error})") from None
+    with client:
+        try:
+            yield client.get_executor(pure=False), 2 * max(sum(client.nthreads().values()), 1)
+        except KilledWorker as error:
+            raise BrokenExecutor(str(error)) from error
 
 
 def _follow_parent() -> None:

@@ -2,7 +2,6 @@
 be used.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +29,7 @@ class EmptyClip(BrokenClip):
     """
 
 
-@dataclass(frozen=True)
-class Clip:
+class Clip(NamedTuple):
     """One clip and what its dataset says of it. `label` is 0-based; what a format does not know is
     0.
 

@@ -127,10 +127,9 @@ class Words:
 
     def equal(self, index: NDArray[np.int64], word: bytes) -> NDArray[np.bool_]:
         """Which words of these indices are this one."""
-        starts = self._starts[index]
-        same = self._ends[index] - starts == len(word)
-        for place, character in enumerate(word):
-            same &= self._characters.take(starts + place, mode="clip") == character
+        same = self._ends[index] - self._starts[index] == len(word)
+        places = self._starts[index[same]][:, None] + np.arange(len(word))
+        same[same] = (self._characters[places] == np.frombuffer(word, np.uint8)).all(axis=1)
         return same
 
     def floats(self, index: NDArray[np.int64]) -> NDArray[np.float64]:

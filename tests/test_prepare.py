@@ -1,0 +1,452 @@
+"""Preparing a dataset: the same bytes whatever happens, and one line for whatever cannot be."""
+
+import contextlib
+import csv
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from skeletons import store
+from skeletons.archive import ArchiveError
+from skeletons.layout import LAYOUTS
+from skeletons.prepare import PrepareError, prepare
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+EDGE = sorted((GOLDEN / "edge").glob("*.skeleton"))
+SMALL = {"group": 150_000, "shard": 100}  # several of each from a few clips
+
+
+def arguments(folder, source, **others):
+    """What `prepare` is called with for NTU clips."""
+    return {
+        "format": "ntu",
+        "layout": LAYOUTS["kinect-v2"],
+        "classes": 60,
+        "skeletons": [source],
+        "scratch": folder / "scratch",
+        **SMALL,
+        **others,
+    }
+
+
+def tree(folder):
+    """All files below a folder, with their bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A zip of 44 clips: the edge cases under four subjects."""
+    path = tmp_path_factory.mktemp("clips") / "clips.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for subject in range(1, 5):
+            for edge in EDGE:
+                name = f"{edge.stem[:8]}P{subject:03}{edge.stem[12:]}.skeleton"
+                file.writestr(f"clips/{name}", edge.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(clips, tmp_path_factory):
+    """The store of these clips as one uninterrupted process writes it."""
+    folder = tmp_path_factory.mktemp("expected")
+    prepare(folder / "out.zarr", **arguments(folder, clips, workers=1))
+    return tree(folder / "out.zarr")
+
+
+def broken_zip(folder, files):
+    path = folder / "clips.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in files.items():
+            file.writestr(name, data)
+    return path
+
+
+def test_a_store_holds_the_clips_of_the_released_code(tmp_path):
+    report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, GOLDEN / "edge"))
+    clips = store.read(tmp_path / "out.zarr")
+    with np.load(GOLDEN / "prepared_edge.npz") as golden:
+        assert clips.name.tolist() == sorted(golden.files)
+        for i, name in enumerate(clips.name):
+            frames = clips.frames[clips.offsets[i] : clips.offsets[i + 1]]
+            np.testing.assert_allclose(frames, golden[name], rtol=0, atol=1e-5)
+            assert clips.raw_frames[i] == len(golden[name])
+            fields = (clips.setup[i], clips.camera[i], clips.subject[i], clips.replication[i])
+            text = "S{:03}C{:03}P{:03}R{:03}A{:03}".format(*fields, clips.label[i] + 1)
+            assert text == name
+    assert (report.clips, report.frames) == (len(clips), len(clips.frames))
+    assert (clips.layout.name, clips.classes) == ("kinect-v2", 60)
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize(
+    "others", [{"workers": 1}, {"workers": 3}, {"group": 1 << 30}, {"group": 1}]
+)
+def test_workers_and_groups_do_not_change_a_byte(tmp_path, clips, expected, others):
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, **others))
+    assert tree(tmp_path / "out.zarr") == expected
+
+
+def test_an_older_store_is_replaced(tmp_path, clips, expected):
+    (tmp_path / "out.zarr").mkdir()
+    (tmp_path / "out.zarr" / "old").touch()
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
+    assert tree(tmp_path / "out.zarr") == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zarr", "scratch"]
+
+
+def test_rounding_keeps_the_bits_that_are_asked_for(tmp_path, clips, expected):
+    prepare(tmp_path / "exact.zarr", **arguments(tmp_path, clips))
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, keepbits=10))
+    exact, rounded = (store.read(tmp_path / f"{n}.zarr").frames for n in ("exact", "out"))
+    assert np.all(np.abs(rounded - exact) <= np.abs(exact) * 2.0**-11)
+    assert np.any(rounded != exact)
+    assert not np.any(rounded.view(np.uint32) & (2**13 - 1))
+
+
+def test_listed_clips_are_left_out(tmp_path, clips):
+    names = ["S001C001P001R001A001", "S001C001P002R001A001", "S099C001P001R001A001"]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    arguments_ = arguments(tmp_path, clips, leave_out=tmp_path / "list.txt")
+    report = prepare(tmp_path / "out.zarr", **arguments_)
+    assert (report.listed, report.clips) == (2, 42)
+    assert not set(names) & set(store.read(tmp_path / "out.zarr").name.tolist())
+
+
+def test_what_a_complete_dataset_has_besides_is_said(tmp_path, clips):
+    known = {"clips": 50, "setups": 7, "cameras": 3}
+    report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, expected=known))
+    assert report.missing == "6 of 50 clips; setups 6, 7"
+    unknown = {"clips": None, "setups": None, "cameras": None}
+    report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, expected=unknown))
+    assert report.missing == ""
+    with pytest.raises(PrepareError, match=r"not complete: it lacks 6 of 50 clips; setups 6, 7;"):
+        prepare(
+            tmp_path / "none.zarr",
+            **arguments(tmp_path, clips, expected=known, require_complete=True),
+        )
+    assert not (tmp_path / "none.zarr").exists()
+
+
+GOOD = EDGE[0].read_bytes()
+BROKEN = {
+    "c/S001C001P001R001A002.skeleton": GOOD[:1000],
+    "c/S001C001P001R001A003.skeleton": GOOD,
+    "c/S001C001P001R001A061.skeleton": GOOD,
+    "c/S001C001P001R001A004.skeleton": b"0\n",
+    "c/mine.skeleton": GOOD,
+}
+REASONS = [
+    ("S001C001P001R001A002", "ends within frame 1 of 40"),
+    ("S001C001P001R001A004", "0 frames"),
+    ("S001C001P001R001A061", "unknown action 61: the dataset has 60"),
+    ("mine", "the name is not SsssCcccPpppRrrrAaaa"),
+]
+
+
+def test_broken_clips_stop_the_work_with_a_list_of_them_all(tmp_path):
+    source = broken_zip(tmp_path, BROKEN)
+    with pytest.raises(PrepareError, match=r"4 broken clips; mend") as error:
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, source, group=1))
+    lines = str(error.value).splitlines()[1:]
+    for line, (name, reason) in zip(lines, REASONS, strict=True):
+        assert line.startswith(f"  {name}: {source}/c/{name}.skeleton")
+        assert reason in line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["clips.zip", "scratch"]
+
+
+def test_broken_clips_can_be_left_out_instead(tmp_path):
+    source = broken_zip(tmp_path, BROKEN)
+    report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, source, on_error="skip"))
+    assert [entry.clip for entry in report.broken] == [name for name, _ in REASONS]
+    assert store.read(tmp_path / "out.zarr").name.tolist() == ["S001C001P001R001A003"]
+
+
+def test_nothing_but_broken_clips_is_an_error(tmp_path):
+    source = broken_zip(tmp_path, {"S001C001P001R001A002.skeleton": b"x"})
+    with pytest.raises(PrepareError, match="no clip is left: 1 broken"):
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, source, on_error="skip"))
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_clip_that_is_there_twice_is_refused(tmp_path):
+    name = "S001C001P001R001A002.skeleton"
+    source = broken_zip(tmp_path, {f"a/{name}": GOOD, f"b/{name}": GOOD})
+    with pytest.raises(ArchiveError, match=r"zip/b/S001.*: clip S001.* is in .*zip/a/S001.* too"):
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, source))
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"format": "bvh"}, "unknown format 'bvh'"),
+        ({"format": "../x"}, "unknown format"),
+        ({"on_error": "ignore"}, "on_error 'ignore' is neither 'stop' nor 'skip'"),
+        ({"keepbits": 40}, "keepbits 40 is not within 1 to 23"),
+        ({"executor": "tcp://127.0.0.1:1"}, "no Dask scheduler there|needs Dask"),
+    ],
+)
+def test_a_mistaken_parameter_is_refused(tmp_path, others, message):
+    with pytest.raises(PrepareError, match=message):
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, GOLDEN / "edge", **others))
+
+
+def test_videos_are_cut_and_split_by_lists_of_their_names(tmp_path):
+    random_ = np.random.default_rng(0)
+    names = ("A10N08-L", "A10N08-R", "A11N09-M")
+    for folder in ("videos", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in names:
+        np.savetxt(tmp_path / "videos" / f"{name}.txt", random_.normal(size=(40, 150)), fmt="%.6f")
+        (tmp_path / "labels" / f"{name}.txt").write_text("5,0,10,1\n51,20,40,2\n")
+    (tmp_path / "split.txt").write_text("Training\nA10N08-L, \nValidataion\nA11N09-M\n")
+    report = prepare(
+        tmp_path / "out.zarr",
+        **arguments(
+            tmp_path,
+            tmp_path / "videos",
+            format="pku",
+            labels=[tmp_path / "labels"],
+            splits=[tmp_path / "split.txt"],
+            max_frames=15,
+        ),
+    )
+    clips = store.read(tmp_path / "out.zarr")
+    assert clips.name.tolist() == [f"{name}-{i:03}" for name in names for i in range(2)]
+    assert clips.label.tolist() == [4, 50] * 3
+    assert clips.raw_frames.tolist() == [10, 20] * 3
+    assert np.diff(clips.offsets).tolist() == [10, 15] * 3
+    assert clips.splits["split.txt"].tolist() == [1, 1, -1, -1, 0, 0]
+    assert report.clips == 6
+
+
+# What follows runs `prepare` in a process of its own, to be killed.
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_prepare import arguments
+from skeletons.prepare import prepare
+if __name__ == "__main__":
+    folder, source, executor = sys.argv[1:]
+    try:
+        settings = arguments(Path(folder), Path(source), executor=executor)
+        prepare(Path(folder, "out.zarr"), **settings)
+    except ValueError as error:
+        sys.exit(str(error))
+"""
+
+
+def start(folder, source, executor="processes", **options):
+    script = folder / "run.py"
+    script.write_text(RUN.format(tests=str(Path(__file__).parent)))
+    return subprocess.Popen(
+        [sys.executable, script, folder, source, executor],
+        cwd=ROOT,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finished(folder):
+    """The finished groups and shards in scratch, by the number of their file on disk."""
+    found = {}
+    for pattern in ("group-*.json", "store/frames/c/*/0/0/0"):
+        for path in folder.glob(f"scratch/*/{pattern}"):
+            with contextlib.suppress(FileNotFoundError):  # a run that ends removes them
+                found[str(path)] = path.stat().st_ino
+    return found
+
+
+def wait_until(condition, seconds=30):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def group_ended(process):
+    """Whether no process of the session is left."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def kill(process, whole):
+    """Kill a run, either all of its processes or the first, whose death the others must notice."""
+    if whole:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+    wait_until(lambda: group_ended(process))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_the_work_goes_on_to_the_same_bytes(tmp_path, clips, expected, seed):
+    draw = random.Random(seed)
+    done = {}
+    for _ in range(4):
+        process = start(tmp_path, clips)
+        enough = len(done) + draw.randrange(1, 12)
+        while process.poll() is None and len(finished(tmp_path)) < enough:
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.05)
+        kill(process, whole=draw.random() < 0.5)
+        if (tmp_path / "out.zarr").exists():
+            break
+        still = finished(tmp_path)
+        assert done.items() <= still.items(), "finished work was done again"
+        done = still
+    assert done
+    assert start(tmp_path, clips).wait() == 0
+    assert tree(tmp_path / "out.zarr") == expected
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_while_it_ends_there_is_a_whole_store_or_none(tmp_path, clips, expected, seed):
+    process = start(tmp_path, clips)
+    wait_until(
+        lambda: list(tmp_path.glob("scratch/*/store/zarr.json")) or process.poll() is not None
+    )
+    time.sleep(random.Random(seed).random() * 0.06)
+    kill(process, whole=True)
+    if (tmp_path / "out.zarr").exists():
+        assert tree(tmp_path / "out.zarr") == expected
+    assert start(tmp_path, clips).wait() == 0
+    assert tree(tmp_path / "out.zarr") == expected
+
+
+def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected):
+    process = start(tmp_path, clips)
+    wait_until(lambda: len(finished(tmp_path)) >= 2)
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (entry / "stat").exists():
+            parents[int(entry.name)] = int(
+                (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+    worker = next(pid for pid in parents if parents.get(parents[pid]) == process.pid)
+    os.kill(worker, signal.SIGKILL)
+    _, message = process.communicate()
+    assert process.returncode == 1
+    assert message.startswith("a worker process was killed (out of memory?); run again")
+    assert start(tmp_path, clips).wait() == 0
+    assert tree(tmp_path / "out.zarr") == expected
+
+
+def test_a_full_disk_is_said_and_the_work_goes_on(tmp_path, clips, expected):
+    def no_large_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    process = start(tmp_path, clips, preexec_fn=no_large_files)
+    _, message = process.communicate()
+    assert process.returncode == 1
+    assert "File too large; when that is mended, run again" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out.zarr").exists()
+    assert start(tmp_path, clips).wait() == 0
+    assert tree(tmp_path / "out.zarr") == expected
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path, clips, expected):
+    runs = [start(tmp_path, clips) for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert tree(tmp_path / "out.zarr") == expected
+
+
+def test_a_dask_cluster_writes_the_same_bytes(tmp_path, clips, expected):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, executor=address))
+    assert tree(tmp_path / "out.zarr") == expected
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project folder with a dataset of four clips; a function that runs the stage in it."""
+    raw = tmp_path / "data" / "raw" / "mine"
+    raw.mkdir(parents=True)
+    with zipfile.ZipFile(raw / "mine.zip", "w") as file:
+        for path in EDGE[:3]:
+            file.write(path, path.name)
+        file.writestr("S001C001P009R001A009.skeleton", b"0\n")
+
+    def run(**settings):
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        params["sources"]["mine"] = "archives"
+        params["datasets"]["mine"] = {
+            **params["datasets"]["ntu60"],
+            "archives": {"skeletons": ["mine.zip"], "labels": [], "splits": []},
+            "leave_out": "missing.txt",
+            "expected": {"clips": 4, "setups": 2, "cameras": None},
+        }
+        params["prepare"] |= {"on_error": "skip", **settings}
+        (tmp_path / "missing.txt").write_text(EDGE[2].stem)
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        return subprocess.run(
+            [sys.executable, "-m", "stages.prepare", "mine"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_the_stage_says_what_it_found_and_lists_what_it_left_out(project, tmp_path):
+    result = project()
+    assert result.returncode == 0, result.stderr
+    assert "data/mine.zarr: 2 of 4 clips" in result.stdout.splitlines()[-1]
+    assert "1 left out by missing.txt" in result.stdout
+    assert "mine: not complete, lacks 2 of 4 clips; setup 2" in result.stderr
+    with (tmp_path / "metrics" / "prepare" / "mine.csv").open() as file:
+        place = "data/raw/mine/mine.zip/S001C001P009R001A009.skeleton"
+        assert list(csv.DictReader(file)) == [
+            {"clip": "S001C001P009R001A009", "file": place, "line": "1", "reason": "0 frames"}
+        ]
+    assert len(store.read(tmp_path / "data" / "mine.zarr")) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"on_error": "stop"}, "1 broken clips; mend"),
+        ({"require_complete": True}, "the dataset is not complete: it lacks 1 of 4 clips"),
+    ],
+)
+def test_the_stage_ends_with_a_message_and_no_result(project, tmp_path, settings, message):
+    result = project(**settings)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "data" / "mine.zarr").exists()
+    shutil.rmtree(tmp_path / "data")
+    result = project(**settings)
+    assert "mine.zip: no such archive" in result.stderr
