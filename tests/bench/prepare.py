@@ -2,9 +2,9 @@
 
     python tests/bench/prepare.py [clips, 2000 by default]
 
-The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought to at
-least 50 frames and copied under new names with other last digits. RELEASED names a checkout of the
-released code, whose generator is then measured on the first of the same clips. Linux only.
+The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought to
+at least 50 frames and copied under new names with other last digits. RELEASED names a checkout
+of the released code, whose generator is then measured on the first of the same clips. Linux only.
 """
 
 import ctypes
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skeletons import ntu
+
 ROOT = Path(__file__).parents[2]
 REAL, EDGE = ROOT.parent / "shared" / "real", ROOT / "tests" / "golden" / "edge"
 PREPARE = """
@@ -29,7 +31,7 @@ from skeletons.prepare import prepare
 if __name__ == "__main__":
     source, format, output, workers, keepbits = sys.argv[1:]
     print(prepare(
-        Path(output), format=format, layout=LAYOUTS["kinect-v2"], classes=60,
+        Path(output), format=format, layout=LAYOUTS["kinect-v2"], classes=120,
         skeletons=[Path(source)], labels=[Path(source).with_name("labels.zip")],
         workers=int(workers), keepbits=int(keepbits) or None, scratch=Path(output).parent,
     ).frames)
@@ -60,6 +62,7 @@ def main() -> None:
             pku, labels = make_pku(folder, clips // 20)
             report("PKU-MMD", pku, "pku", labels, folder)
         disk(folder, texts)
+        planning(folder)
 
 
 def report(title: str, source: Path, format: str, clips: int, folder: Path) -> None:
@@ -73,8 +76,9 @@ def report(title: str, source: Path, format: str, clips: int, folder: Path) -> N
     for workers in (1, 2):
         wall, cpu, memory, frames = measure(source, format, folder / "out.zarr", workers)
         print(
-            f"  prepare, {workers} workers: {wall:.2f} s, {clips / wall:.0f} clips/s ({frames} frames), "
-            f"{cpu:.2f} s CPU = {cpu / inflate:.2f} x inflating, peak RSS {memory / 2**20:.0f} MiB"
+            f"  prepare, {workers} workers: {wall:.2f} s, {clips / wall:.0f} clips/s "
+            f"({frames} frames), {cpu:.2f} s CPU = {cpu / inflate:.2f} x inflating, "
+            f"peak RSS {memory / 2**20:.0f} MiB"
         )
 
 
@@ -153,16 +157,25 @@ def make_ntu(path: Path, texts: list[bytes], clips: int) -> Path:
     random = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for i in range(clips):
-            s, c, p, r, a = (
-                i // 6000 % 17 + 1,
-                i % 3 + 1,
-                i // 3 % 40 + 1,
-                i // 120 % 2 + 1,
-                i // 240 % 60 + 1,
-            )
-            name = f"S{s:03}C{c:03}P{p:03}R{r:03}A{a:03}"
-            archive.writestr(f"clips/{name}.skeleton", vary(texts[i % len(texts)], random))
+            archive.writestr(clip_name(i), vary(texts[i % len(texts)], random))
     return path
+
+
+def clip_name(i: int) -> str:
+    """The name of the i-th of 120 actions x 40 subjects x 3 cameras x 32 setups."""
+    action, subject, camera, setup = i % 120, i // 120 % 40, i // 4800 % 3, i // 14400
+    return f"clips/S{setup + 1:03}C{camera + 1:03}P{subject + 1:03}R001A{action + 1:03}.skeleton"
+
+
+def planning(folder: Path) -> None:
+    """Print the time that listing and planning an archive of all of NTU-120 takes."""
+    path = folder / "many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(MEMBERS):
+            archive.writestr(clip_name(i), b"1\n0\n")
+    start = time.perf_counter()
+    recordings, _ = ntu.plan([path], [], classes=120, interval="half_open")
+    print(f"listing and planning {len(recordings)} clips: {time.perf_counter() - start:.1f} s")
 
 
 def make_pku(folder: Path, videos: int) -> tuple[Path, int]:
@@ -190,8 +203,10 @@ def released(checkout: Path, source: Path, folder: Path) -> float:
             archive.extract(name, folder / "unpacked")
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "ntu_gendata.py", "--data_path", folder / "unpacked" / "clips"]
-        + ["--out_folder", folder / "released"],
+        [
+            *(sys.executable, "ntu_gendata.py"),
+            *("--data_path", folder / "unpacked" / "clips", "--out_folder", folder / "released"),
+        ],
         cwd=checkout / "data_gen",
         check=True,
         stdout=subprocess.DEVNULL,
@@ -211,10 +226,12 @@ def disk(folder: Path, texts: list[bytes]) -> None:
     for keepbits in (0, 16, 13, 10):
         output = folder / "once.zarr"
         frames = measure(once, "ntu", output, 1, keepbits)[3]
-        size = sum(file.stat().st_size for file in (output / "frames").rglob("*") if file.is_file())
+        files = [file for file in (output / "frames").rglob("*") if file.is_file()]
+        size = sum(file.stat().st_size for file in files)
         print(
-            f"  {f'keepbits {keepbits}' if keepbits else 'float32':12} {size / frames:5.0f} bytes a frame, "
-            f"{size / len(texts) / 1e3:5.1f} kB a clip, 1/{PADDED * len(texts) / size:.1f}"
+            f"  {f'keepbits {keepbits}' if keepbits else 'float32':12}"
+            f" {size / frames:5.0f} bytes a frame, {size / len(texts) / 1e3:5.1f} kB a clip, "
+            f"1/{PADDED * len(texts) / size:.1f}"
         )
 
 
