@@ -5,15 +5,49 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from model.ctrgcn import CTRGCN, SUBSETS
 
 TOKENS = {
-    "temporal": "(b m) c t v -> b t (m v c)",
-    "spatial": "(b m) c t v -> b (m v) (t c)",
+    "temporal": "(b m) c v t -> b t (m v c)",
+    "spatial": "(b m) c v t -> b (m v) (t c)",
 }
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward network of width `dim`, each followed by a norm; ReLU.
+
+    The same function as PyTorch's TransformerEncoderLayer, which puts tokens before samples: the
+    backward pass then makes a weight gradient for every token, a third of a step's time on a CPU.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(dim, 3 * dim)  # to queries, keys and values
+        self.merge = nn.Linear(dim, dim)
+        for linear in (self.project, self.merge):
+            nn.init.zeros_(linear.bias)
+        self.attend_norm, self.feed_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.feed = nn.Sequential(
+            nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, tokens, dim) -> (B, tokens, dim)."""
+        query, key, value = rearrange(
+            self.project(x), "b l (part h d) -> part b h l d", part=3, h=self.heads
+        )
+        attended = F.scaled_dot_product_attention(
+            query, key, value, dropout_p=self.dropout.p if self.training else 0.0
+        )
+        attended = self.merge(rearrange(attended, "b h l d -> b l (h d)"))
+        x = self.attend_norm(x + self.dropout(attended))
+        return self.feed_norm(x + self.dropout(self.feed(x)))
 
 
 class Domain(nn.Module):
@@ -45,8 +79,7 @@ class Domain(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(size, dim), nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, dim)
         )
-        layer = nn.TransformerEncoderLayer(dim, heads, dim, dropout, batch_first=True)
-        self.attend = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.attend = nn.Sequential(*(TransformerLayer(dim, heads, dropout) for _ in range(layers)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, T, V, M) -> (B, dim)."""
@@ -198,6 +231,16 @@ def load_released(path: Path | str, *, parents: Sequence[int], heads: int = 8) -
     return encoder.eval()
 
 
+TRANSFORMER_NAMES = {
+    "self_attn.in_proj_": "project.",
+    "self_attn.out_proj": "merge",
+    "linear1": "feed.0",
+    "linear2": "feed.3",
+    "norm1": "attend_norm",
+    "norm2": "feed_norm",
+}
+
+
 def from_released(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Released names and arrays (weights, statistics or gradients) as ours.
 
@@ -206,68 +249,89 @@ def from_released(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     released ones laid end to end.
     """
 
-    def join(*names: str) -> Tensor:
-        return torch.cat([released[name] for name in names])
-
-    def norms(ours: str, *theirs: str) -> dict[str, Tensor]:
+    def norm(ours: str, *theirs: str, after: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Batch norms laid end to end; `after` are the convolutions whose biases they take away."""
         fields = ("weight", "bias", "running_mean", "running_var")
         state = {
-            f"{ours}.{field}": join(*(f"{name}.{field}" for name in theirs))
+            f"{ours}.{field}": torch.cat([released[f"{name}.{field}"] for name in theirs])
             for field in fields
             if f"{theirs[0]}.{field}" in released
         }
-        count = f"{theirs[0]}.num_batches_tracked"
-        return state | (
-            {f"{ours}.num_batches_tracked": released[count]} if count in released else {}
-        )
+        if f"{ours}.running_mean" in state:
+            if after:
+                state[f"{ours}.running_mean"] -= torch.cat([released[f"{n}.bias"] for n in after])
+            count = "num_batches_tracked"
+            state[f"{ours}.{count}"] = released[f"{theirs[0]}.{count}"]
+        return state
 
-    def convs(ours: str, *theirs: str) -> dict[str, Tensor]:
-        return {
-            f"{ours}.{f}": join(*(f"{name}.{f}" for name in theirs)) for f in ("weight", "bias")
-        }
+    def pointwise(ours: str, *theirs: str) -> dict[str, Tensor]:
+        return {f"{ours}.weight": torch.cat([released[f"{n}.weight"] for n in theirs])[..., 0]}
+
+    def interleaved(theirs: Sequence[str], field: str) -> Tensor:
+        return torch.stack([released[f"{name}.{field}"] for name in theirs], dim=1)
 
     def block(ours: str, theirs: str) -> dict[str, Tensor]:
         gcn, tcn = f"{theirs}.gcn1", f"{theirs}.tcn1.branches"
         subset = [f"{gcn}.convs.{k}" for k in range(SUBSETS)]
-        over = [f"{theirs}.residual"] * (f"{theirs}.residual.conv.weight" in released)
-        relate = [f"{s}.conv{n}" for n in (1, 2) for s in subset]
+        squeeze = [f"{tcn}.{b}.0" for b in range(3)]
         state = {
-            **convs(
-                f"{ours}.read",
-                *(f"{s}.conv3" for s in subset),
-                f"{gcn}.down.0",
-                *(f"{r}.conv" for r in over),
-            ),
-            **norms(f"{ours}.residual_norm", f"{gcn}.down.1", *(f"{r}.bn" for r in over)),
-            **convs(f"{ours}.graph.relate", *relate),
-            **norms(f"{ours}.graph_norm", f"{gcn}.bn"),
-            **convs(f"{ours}.temporal.squeeze", *(f"{tcn}.{b}.0" for b in range(4))),
-            **norms(f"{ours}.temporal.squeeze_norm", *(f"{tcn}.{b}.1" for b in range(4))),
-            **convs(f"{ours}.temporal.dilated.0", f"{tcn}.0.3.conv"),
-            **convs(f"{ours}.temporal.dilated.1", f"{tcn}.1.3.conv"),
-            **norms(f"{ours}.temporal.norm", f"{tcn}.0.3.bn", f"{tcn}.1.3.bn", f"{tcn}.2.4"),
             f"{ours}.graph.alpha": released[f"{gcn}.alpha"],
             f"{ours}.graph.adjacency": released[f"{gcn}.PA"],
+            f"{ours}.graph.value.weight": interleaved(
+                [f"{s}.conv3" for s in subset], "weight"
+            ).flatten(0, 1)[..., 0],
+            f"{ours}.graph.value_bias": interleaved([f"{s}.conv3" for s in subset], "bias")[
+                ..., None
+            ],
+            f"{ours}.graph.refine": interleaved([f"{s}.conv4" for s in subset], "weight")[
+                ..., 0, 0
+            ],
+            f"{ours}.graph.refine_bias": interleaved([f"{s}.conv4" for s in subset], "bias")[
+                ..., None
+            ],
+            **norm(f"{ours}.graph_norm", f"{gcn}.bn"),
+            **pointwise(f"{ours}.around", f"{gcn}.down.0"),
+            **norm(f"{ours}.around_norm", f"{gcn}.down.1", after=[f"{gcn}.down.0"]),
+            **pointwise(f"{ours}.temporal.squeeze", *squeeze),
+            **norm(
+                f"{ours}.temporal.squeeze_norm", *(f"{tcn}.{b}.1" for b in range(3)), after=squeeze
+            ),
+            **norm(f"{ours}.temporal.pool_norm", f"{tcn}.2.4"),
+            **pointwise(f"{ours}.temporal.same", f"{tcn}.3.0"),
+            **norm(f"{ours}.temporal.same_norm", f"{tcn}.3.1", after=[f"{tcn}.3.0"]),
         }
-        for k, s in enumerate(subset):
-            state |= convs(f"{ours}.graph.refine.{k}", f"{s}.conv4")
+        for name, number in (("query", 1), ("key", 2)):
+            convs = [f"{s}.conv{number}" for s in subset]
+            state |= pointwise(f"{ours}.graph.{name}", *convs)
+            state[f"{ours}.graph.{name}.bias"] = torch.cat([released[f"{c}.bias"] for c in convs])
+        for branch, name in enumerate(("near", "far")):
+            conv = f"{tcn}.{branch}.3.conv"
+            state[f"{ours}.temporal.{name}.weight"] = released[f"{conv}.weight"].mT
+            state |= norm(f"{ours}.temporal.{name}_norm", f"{tcn}.{branch}.3.bn", after=[conv])
+        if f"{theirs}.residual.conv.weight" in released:
+            conv = f"{theirs}.residual.conv"
+            state |= pointwise(f"{ours}.over", conv)
+            state |= norm(f"{ours}.over_norm", f"{theirs}.residual.bn", after=[conv])
         return state
 
     root = "encoder." if "encoder.channel_t.0.weight" in released else ""
     state: dict[str, Tensor] = {}
     for ours, letter in (("temporal", "t"), ("spatial", "s")):
         ours = root + ours
-        state |= norms(f"{ours}.features.norm", f"{root}gcn_{letter}.data_bn")
+        state |= norm(f"{ours}.features.norm", f"{root}gcn_{letter}.data_bn")
         for number in range(3):
             theirs = f"{root}gcn_{letter}.l{number + 1}"
             state |= block(f"{ours}.features.blocks.{number}", theirs)
-        for prefix, name in ((f"channel_{letter}", "embed"), (f"{letter}_encoder", "attend")):
-            prefix = f"{root}{prefix}."
-            state |= {
-                f"{ours}.{name}.{k.removeprefix(prefix)}": v
-                for k, v in released.items()
-                if k.startswith(prefix)
-            }
+        for prefix, name in (
+            (f"{root}channel_{letter}.", "embed"),
+            (f"{root}{letter}_encoder.layers.", "attend"),
+        ):
+            for theirs, array in released.items():
+                if theirs.startswith(prefix):
+                    rest = theirs.removeprefix(prefix)
+                    for old, new in TRANSFORMER_NAMES.items():
+                        rest = rest.replace(old, new)
+                    state[f"{ours}.{name}.{rest}"] = array
     if root:
         for ours, prefix in (("temporal", "t_proj"), ("spatial", "s_proj"), ("instance", "i_proj")):
             for field in ("0.weight", "0.bias", "2.weight", "2.bias"):

@@ -57,7 +57,10 @@ def test_one_step_equals_released(golden: dict[str, torch.Tensor]) -> None:
     for ours, released in ((net.query, "after/encoder_q."), (net.key, "after/encoder_k.")):
         after = from_released(below(golden, released))
         for name, array in ours.state_dict().items():
-            torch.testing.assert_close(array, after[name], rtol=1e-4, atol=1e-6, msg=name)
+            # The released biases that a norm takes away, which ours does not have, show up in its
+            # running mean: the golden key network's start off the query's and move by 5e-5.
+            atol = 6e-5 if name.endswith("running_mean") else 1e-6
+            torch.testing.assert_close(array, after[name], rtol=1e-4, atol=atol, msg=name)
     for domain in DOMAINS:
         after_queue = golden[f"after/{domain[0]}_queue"].T
         torch.testing.assert_close(net.queue(domain), after_queue, rtol=1e-4, atol=1e-6)
