@@ -1,5 +1,7 @@
 """Ensemble of several runs of one protocol: the mean of their linear classifiers' scores."""
 
+from typing import Any
+
 import torch
 import zarr
 
@@ -9,11 +11,15 @@ from stages import console, params, results
 
 def main(name: str) -> str:
     runs = params.read()["ensembles"][name]
-    scores = [zarr.open_group(f"data/scores/{run}.zarr", mode="r") for run in runs.values()]
+    scores: list[Any] = [
+        zarr.open_group(f"data/scores/{run}.zarr", mode="r") for run in runs.values()
+    ]
     clips = scores[0]["clip"][:]
     for run, other in zip(runs.values(), scores, strict=True):
         if other["clip"].shape != clips.shape or (other["clip"][:] != clips).any():
-            raise ValueError(f"run {run} was tested on other clips than {next(iter(runs.values()))}")
+            raise ValueError(
+                f"run {run} was tested on other clips than {next(iter(runs.values()))}"
+            )
     mean = ensemble([torch.from_numpy(one["scores"][:]) for one in scores])
     top1, top5 = topk_accuracy(mean, torch.from_numpy(scores[0]["label"][:]), (1, 5))
     return results.write(f"metrics/ensemble/{name}.json", top1=top1, top5=top5)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 import zarr
@@ -12,7 +13,7 @@ from stages import console, params, results
 
 def main(run: str) -> str:
     p = params.read()
-    features = zarr.open_group(f"data/features/{run}.zarr", mode="r")
+    features: Any = zarr.open_group(f"data/features/{run}.zarr", mode="r")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def tensor(name: str) -> torch.Tensor:
@@ -50,6 +51,17 @@ def main(run: str) -> str:
             {"action": action + 1, "top1": top1}
             for action, top1 in enumerate(class_accuracy(matrix).tolist())
             if matrix[action].sum()
+        ],
+    )
+    results.write_rows(
+        f"metrics/linear/{run}-confusion.csv",
+        [
+            {
+                "actual": actual + 1,
+                "predicted": predicted + 1,
+                "clips": int(matrix[actual, predicted]),
+            }
+            for actual, predicted in matrix.nonzero().tolist()
         ],
     )
     return results.write(

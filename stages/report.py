@@ -15,26 +15,85 @@ from stages import console, params, results
 
 Rows = Iterable[Sequence[object]]
 
+EVALUATIONS = {
+    "linear": "runs",
+    "retrieval": "runs",
+    "semi": "runs",
+    "transfer": "transfers",
+    "ensemble": "ensembles",
+}
+# Columns of the stages' tables, and what the curves call them.
+PRETRAINING = {
+    "loss": "loss",
+    "ti": "loss, temporal to instance",
+    "si": "loss, spatial to instance",
+    "it": "loss, instance to temporal",
+    "is": "loss, instance to spatial",
+    "accuracy": "contrast accuracy (%)",
+    "lr": "learning rate",
+}
+LINEAR = {
+    "top1": "top-1 accuracy (%)",
+    "top5": "top-5 accuracy (%)",
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+}
+
 
 def main() -> str:
     p = params.read()
     published = yaml.safe_load(Path("metrics/published.yaml").read_text())
-    summary: dict[str, Any] = {
+    found: dict[str, Any] = {
         kind: {name: results.read(f"metrics/{kind}/{name}.json") for name in p[section]}
-        for kind, section in (
-            ("linear", "runs"),
-            ("retrieval", "runs"),
-            ("semi", "runs"),
-            ("transfer", "transfers"),
-            ("ensemble", "ensembles"),
-        )
+        for kind, section in EVALUATIONS.items()
     }
-    Path("metrics/summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    Path("metrics/README.md").write_text(page(p, summary, published))
-    return f"metrics/README.md and metrics/summary.json: {len(p['runs'])} runs"
+    Path("metrics/summary.json").write_text(json.dumps(summary(found), indent=2) + "\n")
+    Path("metrics/README.md").write_text(page(p, found, published))
+    runs = list(p["runs"])
+    curves("metrics/pretraining.csv", "metrics/pretrain/{}.csv", runs, PRETRAINING)
+    curves("metrics/linear.csv", "metrics/linear/{}-epochs.csv", runs, LINEAR)
+    gather("metrics/classes.csv", "metrics/linear/{}-classes.csv", runs)
+    gather("metrics/confusion.csv", "metrics/linear/{}-confusion.csv", runs)
+    gather("metrics/semi.csv", "metrics/semi/{}.csv", runs)
+    return f"metrics/README.md and metrics/summary.json: {len(runs)} runs"
 
 
-def page(p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any]) -> str:
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """One number a result, the top-1 accuracy in %: few enough to compare experiments by."""
+    return {
+        kind: {
+            name: figures["top1"]
+            if "top1" in figures
+            else {fraction: draws["top1"] for fraction, draws in figures.items()}
+            for name, figures in named.items()
+        }
+        for kind, named in found.items()
+        if named
+    }
+
+
+def gather(path: str, source: str, runs: Sequence[str]) -> None:
+    """Writes the rows of all runs' tables as one, with a column for the run."""
+    results.write_rows(
+        path, [{"run": run, **row} for run in runs for row in results.read_rows(source.format(run))]
+    )
+
+
+def curves(path: str, source: str, runs: Sequence[str], quantities: dict[str, str]) -> None:
+    """Writes all runs' tables as one curve a quantity: a row a run, quantity and epoch."""
+    results.write_rows(
+        path,
+        [
+            {"run": run, "quantity": name, "epoch": row["epoch"], "value": row[column]}
+            for column, name in quantities.items()
+            for run in runs
+            for row in results.read_rows(source.format(run))
+            if column in row
+        ],
+    )
+
+
+def page(p: dict[str, Any], found: dict[str, Any], published: dict[str, Any]) -> str:
     """The results as Markdown: a section a dataset, a table a question."""
     parts = ["# Results", "Top-1 accuracy in % after the last epoch. `dvc repro` writes this page."]
     for dataset, source in p["sources"].items():
@@ -45,14 +104,14 @@ def page(p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any]) 
                 f"Made up by the pipeline in the format of {dataset}. Nothing here can be compared "
                 "with a published result; compare with the untrained encoder."
             )
-        parts += runs_tables(p, summary, published if real else {}, dataset)
-        parts += semi_tables(p, summary, published if real else {}, dataset)
-        parts += transfer_table(p, summary, published if real else {}, dataset)
+        parts += runs_tables(p, found, published if real else {}, dataset)
+        parts += semi_tables(p, found, published if real else {}, dataset)
+        parts += transfer_table(p, found, published if real else {}, dataset)
     return "\n\n".join(parts) + "\n"
 
 
 def runs_tables(
-    p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any], dataset: str
+    p: dict[str, Any], found: dict[str, Any], published: dict[str, Any], dataset: str
 ) -> list[str]:
     """Linear evaluation, ensembles and retrieval of the dataset's runs."""
     runs = {name: run for name, run in p["runs"].items() if run["dataset"] == dataset}
@@ -62,18 +121,18 @@ def runs_tables(
     linear: list[list[object]] = [
         [name, run["protocol"], run["stream"], *(figures[k] for k in keys)]
         for name, run in runs.items()
-        for figures in [summary["linear"][name]]
+        for figures in [found["linear"][name]]
         for keys in [("top1", "top5", "best_top1", "untrained_top1")]
     ]
     linear += [
         [name, runs[e["joint"]]["protocol"], "3 streams", figures["top1"], figures["top5"], "", ""]
         for name, e in ensembles.items()
-        for figures in [summary["ensemble"][name]]
+        for figures in [found["ensemble"][name]]
     ]
     retrieval = [
         [name, run["protocol"], run["stream"], figures["top1"], figures["untrained_top1"]]
         for name, run in runs.items()
-        for figures in [summary["retrieval"][name]]
+        for figures in [found["retrieval"][name]]
     ]
     head = ["run", "protocol", "stream"]
     return [
@@ -87,17 +146,17 @@ def runs_tables(
 
 
 def semi_tables(
-    p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any], dataset: str
+    p: dict[str, Any], found: dict[str, Any], published: dict[str, Any], dataset: str
 ) -> list[str]:
     """Semi-supervised results of the dataset's runs, mean and standard deviation of the draws."""
     runs = [name for name, run in p["runs"].items() if run["dataset"] == dataset]
     if not runs:
         return []
-    fractions = list(summary["semi"][runs[0]])
+    fractions = list(found["semi"][runs[0]])
     rows = [
         [run, *(f"{figures[f]['top1']} ± {figures[f]['std']}" for f in fractions)]
         for run in runs
-        for figures in [summary["semi"][run]]
+        for figures in [found["semi"][run]]
     ]
     parts = ["### Semi-supervised", table(["run", *fractions], rows)]
     for protocol in p["datasets"][dataset]["protocols"]:
@@ -106,14 +165,14 @@ def semi_tables(
 
 
 def transfer_table(
-    p: dict[str, Any], summary: dict[str, Any], published: dict[str, Any], dataset: str
+    p: dict[str, Any], found: dict[str, Any], published: dict[str, Any], dataset: str
 ) -> list[str]:
     """Transfer to this dataset."""
     transfers = {n: t for n, t in p["transfers"].items() if t["target"] == dataset}
     if not transfers:
         return []
     rows = [
-        [name, t["run"], t["protocol"], summary["transfer"][name]["top1"]]
+        [name, t["run"], t["protocol"], found["transfer"][name]["top1"]]
         for name, t in transfers.items()
     ]
     sources = [p["runs"][t["run"]]["dataset"] for t in transfers.values()]

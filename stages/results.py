@@ -21,6 +21,12 @@ def read(path: str) -> dict[str, Any]:
     return json.loads(Path(path).read_text())
 
 
+def read_rows(path: str) -> list[dict[str, str]]:
+    """The rows of a CSV, as the text that is in it."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:
     """Writes rows with the same keys as a CSV, numbers to six digits."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

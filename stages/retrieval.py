@@ -1,5 +1,7 @@
 """Retrieval with one run's features: each test clip takes the label of its nearest neighbours."""
 
+from typing import Any
+
 import torch
 import zarr
 
@@ -9,7 +11,7 @@ from stages import console, params, results
 
 def main(run: str) -> str:
     k = params.read()["retrieval"]["k"]
-    features = zarr.open_group(f"data/features/{run}.zarr", mode="r")
+    features: Any = zarr.open_group(f"data/features/{run}.zarr", mode="r")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def tensor(name: str) -> torch.Tensor:

@@ -41,38 +41,55 @@ class Clone:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        tracked = self.git("ls-files", "-co", "--exclude-standard", cwd=ROOT).splitlines()
-        for name in tracked:
+
+    @classmethod
+    def new(cls, path: Path) -> "Clone":
+        """A copy of what Git would track of the working tree, as the first commit."""
+        clone = cls(path)
+        for name in clone.git("ls-files", "-co", "--exclude-standard", cwd=ROOT).splitlines():
             if (ROOT / name).is_file():
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, path / name)
-        for command in (
-            ("init", "-q"),
-            ("config", "user.name", "Test"),
-            ("config", "user.email", "test@example.com"),
-            ("add", "-A"),
-            ("commit", "-qm", "Clone"),
-        ):
-            self.git(*command)
+        clone.git("init", "-q", "-b", "main")
+        clone.identify()
+        clone.git("add", "-A")
+        clone.git("commit", "-qm", "Clone")
+        return clone
+
+    def clone(self, path: Path) -> "Clone":
+        """What `git clone` makes of it elsewhere: neither data nor cache."""
+        self.git("clone", "-q", str(self.path), str(path))
+        clone = Clone(path)
+        clone.identify()
+        return clone
+
+    def identify(self) -> None:
+        self.git("config", "user.name", "Test")
+        self.git("config", "user.email", "test@example.com")
 
     def git(self, *arguments: str, cwd: Path | None = None) -> str:
         return subprocess.run(
             ["git", *arguments], cwd=cwd or self.path, check=True, capture_output=True, text=True
         ).stdout
 
-    def dvc(self, *arguments: str) -> str:
-        """What `dvc` prints; the interpreter of the tests runs the stages."""
+    def dvc(self, *arguments: str, fails: bool = False, **environment: str) -> str:
+        """What `dvc` prints, with its errors where it `fails` as it should."""
+        # The interpreter of the tests runs the stages.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path}
         done = subprocess.run(
             [sys.executable, "-m", "dvc", *arguments],
             cwd=self.path,
-            env=environment,
+            env={**os.environ, "PATH": path, **environment},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr if fails else done.stdout
+
+    def ran(self, *arguments: str, **environment: str) -> set[str]:
+        """The stages that a `dvc` command ran."""
+        lines = self.dvc(*arguments, **environment).splitlines()
+        return {line.split("'")[1] for line in lines if line.startswith("Running stage")}
 
     def change(self, changes: dict[str, Any]) -> None:
         params = yaml.safe_load((self.path / "params.yaml").read_text())

@@ -1,0 +1,84 @@
+"""Stick figures: clips as rows of skeletons in a plot, and pictures whose bytes tell no time."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+SEEN, GUESSED, HIDDEN = "#1f3b73", "#8fa3c8", "#d8d8d8"  # body, second body, masked frame
+MASKED = "#d95f02"  # masked joint
+
+
+def poses(
+    axes: Axes,
+    clip: Array,
+    parents: Sequence[int],
+    places: Iterable[float],
+    *,
+    height: float,
+    width: float = 1.0,
+    hidden_joints: NDArray[np.bool_] | None = None,
+    hidden_frames: NDArray[np.bool_] | None = None,
+    line: float = 1.2,
+) -> None:
+    """Draws the frames of a prepared clip (T, M, V, 3), one skeleton at each of `places` (T,).
+
+    Seen from the front: x to the right, z up; `height` metres are one unit of the plot upwards and
+    `width` units sideways. Masked joints (V,) are hollow, their bones dotted; of masked frames (T,)
+    a pale trace is left.
+    """
+    hidden_joints = np.zeros(clip.shape[2], bool) if hidden_joints is None else hidden_joints
+    hidden_frames = np.zeros(len(clip), bool) if hidden_frames is None else hidden_frames
+    bones = [(joint, parent) for joint, parent in enumerate(parents) if joint != parent]
+    for body, colour in zip(
+        range(clip.shape[1])[::-1], (GUESSED, SEEN)[-clip.shape[1] :], strict=True
+    ):
+        for frame, place, gone in zip(clip[:, body], places, hidden_frames, strict=True):
+            if not frame.any():
+                continue
+            x, y = frame[:, 0] * width / height + place, frame[:, 2] / height
+            for masked in (True, False):
+                chosen = [b for b in bones if hidden_joints[list(b)].any() == masked]
+                axes.plot(
+                    *(_broken([values[list(bone)] for bone in chosen]) for values in (x, y)),
+                    color=HIDDEN if gone else colour,
+                    linewidth=line,
+                    linestyle=":" if masked else "-",
+                    solid_capstyle="round",
+                )
+            if hidden_joints.any() and not gone:
+                axes.plot(
+                    x[hidden_joints],
+                    y[hidden_joints],
+                    linestyle="none",
+                    marker="o",
+                    markersize=3,
+                    markerfacecolor="white",
+                    markeredgecolor=MASKED,
+                    markeredgewidth=0.9,
+                )
+
+
+def height(clip: Array) -> float:
+    """Metres that the bodies of a clip (T, M, V, 3) are high, at least one."""
+    up = clip[..., 2]
+    low, high = np.quantile(up, [0.01, 0.99])
+    return max(float(high - low), 1.0)
+
+
+def save(figure: Figure, path: str) -> str:
+    """Writes a PNG: the same bytes for the same picture."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    return path
+
+
+def _broken(segments: Sequence[Array]) -> Array:
+    """Coordinates of many lines as one line with gaps."""
+    gap = np.array([np.nan])
+    return np.concatenate([np.concatenate([one, gap]) for one in segments] or [gap])
