@@ -70,7 +70,7 @@ def panel(axes: Axes, store: Any, clip: int, title: str, colour: str = "black") 
     places = 0.62 * np.arange(POSES)
     drawing.poses(axes, frames, parents, list(places), height=drawing.height(frames), line=1)
     axes.set_title(title, fontsize=10, color=colour)
-    axes.set(xticks=[], yticks=[], xlim=(-0.6, places[-1] + 0.6), ylim=(-0.75, 0.75))
+    axes.set(xticks=[], yticks=[], xlim=(-0.6, places[-1] + 0.6), ylim=(-0.85, 0.6))
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=1 if colour == "black" else 2)
 
