@@ -44,9 +44,9 @@ def main(run: str) -> str:
 
     labels = tensor("test/label")
     matrix = confusion(trained.scores.cpu().argmax(1), labels, features.attrs["classes"])
-    results.write_rows(f"metrics/linear/{run}-epochs.csv", [e._asdict() for e in trained.epochs])
+    results.write_rows(f"metrics/linear/{run}-epochs.json", [e._asdict() for e in trained.epochs])
     results.write_rows(
-        f"metrics/linear/{run}-classes.csv",
+        f"metrics/linear/{run}-classes.json",
         [
             {"action": action + 1, "top1": top1}
             for action, top1 in enumerate(class_accuracy(matrix).tolist())
@@ -54,7 +54,7 @@ def main(run: str) -> str:
         ],
     )
     results.write_rows(
-        f"metrics/linear/{run}-confusion.csv",
+        f"metrics/linear/{run}-confusion.json",
         [
             {
                 "actual": actual + 1,

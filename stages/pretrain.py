@@ -73,7 +73,7 @@ def main(run: str) -> str:
     weights = Path(f"data/weights/{run}.pt")
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_encoder(encoder, weights, dataset=dataset, protocol=protocol, stream=stream)
-    results.write_rows(f"metrics/pretrain/{run}.csv", curve)
+    results.write_rows(f"metrics/pretrain/{run}.json", curve)
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
 
 

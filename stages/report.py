@@ -14,14 +14,8 @@ import yaml
 from stages import console, params, results
 
 Rows = Iterable[Sequence[object]]
+PICTURES = ("retrieval", "map")
 
-EVALUATIONS = {
-    "linear": "runs",
-    "retrieval": "runs",
-    "semi": "runs",
-    "transfer": "transfers",
-    "ensemble": "ensembles",
-}
 # Columns of the stages' tables, and what the curves call them.
 PRETRAINING = {
     "loss": "loss",
@@ -43,51 +37,60 @@ LINEAR = {
 def main() -> str:
     p = params.read()
     published = yaml.safe_load(Path("metrics/published.yaml").read_text())
+    # Of each kind of evaluation, by name: its figures, or those of each fraction of the labels.
     found: dict[str, Any] = {
-        kind: {name: results.read(f"metrics/{kind}/{name}.json") for name in p[section]}
-        for kind, section in EVALUATIONS.items()
+        kind: {name: results.read(f"metrics/{kind}/{name}.json")[0] for name in p[section]}
+        for kind, section in (
+            ("linear", "runs"),
+            ("retrieval", "runs"),
+            ("ensemble", "ensembles"),
+            ("transfer", "transfers"),
+        )
+    }
+    found["semi"] = {
+        run: {
+            f"{100 * row['fraction']:g}%": row for row in results.read(f"metrics/semi/{run}.json")
+        }
+        for run in p["runs"]
     }
     Path("metrics/summary.json").write_text(json.dumps(summary(found), indent=2) + "\n")
     Path("metrics/README.md").write_text(page(p, found, published))
     runs = list(p["runs"])
-    curves("metrics/pretraining.csv", "metrics/pretrain/{}.csv", runs, PRETRAINING)
-    curves("metrics/linear.csv", "metrics/linear/{}-epochs.csv", runs, LINEAR)
-    gather("metrics/classes.csv", "metrics/linear/{}-classes.csv", runs)
-    gather("metrics/confusion.csv", "metrics/linear/{}-confusion.csv", runs)
-    gather("metrics/semi.csv", "metrics/semi/{}.csv", runs)
+    curves("metrics/pretraining.csv", "metrics/pretrain/{}.json", runs, PRETRAINING)
+    curves("metrics/linear.csv", "metrics/linear/{}-epochs.json", runs, LINEAR)
+    gather("metrics/classes.csv", "metrics/linear/{}-classes.json", runs)
+    gather("metrics/confusion.csv", "metrics/linear/{}-confusion.json", runs)
+    gather("metrics/semi.csv", "metrics/semi/{}.json", runs)
     return f"metrics/README.md and metrics/summary.json: {len(runs)} runs"
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
     """One number a result, the top-1 accuracy in %: few enough to compare experiments by."""
-    return {
-        kind: {
-            name: figures["top1"]
-            if "top1" in figures
-            else {fraction: draws["top1"] for fraction, draws in figures.items()}
-            for name, figures in named.items()
-        }
-        for kind, named in found.items()
-        if named
-    }
+
+    def top1(figures: dict[str, Any]) -> Any:
+        if "top1" in figures:
+            return round(figures["top1"], 2)
+        return {name: top1(part) for name, part in figures.items()}
+
+    return {kind: top1(named) for kind, named in found.items() if named}
 
 
 def gather(path: str, source: str, runs: Sequence[str]) -> None:
     """Writes the rows of all runs' tables as one, with a column for the run."""
-    results.write_rows(
-        path, [{"run": run, **row} for run in runs for row in results.read_rows(source.format(run))]
+    results.write_csv(
+        path, [{"run": run, **row} for run in runs for row in results.read(source.format(run))]
     )
 
 
 def curves(path: str, source: str, runs: Sequence[str], quantities: dict[str, str]) -> None:
     """Writes all runs' tables as one curve a quantity: a row a run, quantity and epoch."""
-    results.write_rows(
+    results.write_csv(
         path,
         [
             {"run": run, "quantity": name, "epoch": row["epoch"], "value": row[column]}
             for column, name in quantities.items()
             for run in runs
-            for row in results.read_rows(source.format(run))
+            for row in results.read(source.format(run))
             if column in row
         ],
     )
@@ -107,6 +110,7 @@ def page(p: dict[str, Any], found: dict[str, Any], published: dict[str, Any]) ->
         parts += runs_tables(p, found, published if real else {}, dataset)
         parts += semi_tables(p, found, published if real else {}, dataset)
         parts += transfer_table(p, found, published if real else {}, dataset)
+        parts += pictures(p, dataset)
     return "\n\n".join(parts) + "\n"
 
 
@@ -154,7 +158,7 @@ def semi_tables(
         return []
     fractions = list(found["semi"][runs[0]])
     rows = [
-        [run, *(f"{figures[f]['top1']} ± {figures[f]['std']}" for f in fractions)]
+        [run, *(f"{figures[f]['top1']:.2f} ± {figures[f]['std']:.2f}" for f in fractions)]
         for run in runs
         for figures in [found["semi"][run]]
     ]
@@ -176,11 +180,24 @@ def transfer_table(
         for name, t in transfers.items()
     ]
     sources = [p["runs"][t["run"]]["dataset"] for t in transfers.values()]
+    real = [source for source in sources if p["sources"][source] != "synthetic"]
     return [
         "### Transfer",
         table(["transfer", "pretrained run", "protocol", "top-1"], rows),
-        *beside(published, f"transfer-to-{dataset}", sources),
+        *beside(published, f"transfer-to-{dataset}", real),
     ]
+
+
+def pictures(p: dict[str, Any], dataset: str) -> list[str]:
+    """The pictures of the dataset's views and of its first run; links to those of the others."""
+    shown, *others = [name for name, run in p["runs"].items() if run["dataset"] == dataset] or [""]
+    parts = ["### Pictures", f"![two views of a clip](figures/{dataset}-views.png)"]
+    if shown:
+        parts += [f"![{shown}: {kind}](figures/{shown}-{kind}.png)" for kind in PICTURES]
+    if others:
+        links = (f"[{kind}](figures/{run}-{kind}.png)" for run in others for kind in PICTURES)
+        parts.append(f"Of {', '.join(others)}: {', '.join(links)}.")
+    return parts
 
 
 def beside(published: dict[str, Any], kind: str, columns: Iterable[str]) -> list[str]:

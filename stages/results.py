@@ -1,4 +1,7 @@
-"""Small results: the JSON and CSV files of metrics/, rounded to what is worth comparing."""
+"""Small results: tables of metrics/, JSON lists of rows for stages and CSV files for plots.
+
+Their numbers are rounded to what is worth comparing.
+"""
 
 import csv
 import json
@@ -7,38 +10,32 @@ from pathlib import Path
 from typing import Any
 
 
-def write(path: str, **figures: Any) -> str:
-    """Writes a JSON of figures, percentages to two decimals; returns what to say of it."""
-    rounded = {name: _rounded(figure) for name, figure in figures.items()}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(rounded, indent=2) + "\n")
-    said = ", ".join(f"{name} {figure}" for name, figure in rounded.items())
-    return f"{path}: {said}"
-
-
-def read(path: str) -> dict[str, Any]:
-    """The figures of a JSON that `write` wrote."""
-    return json.loads(Path(path).read_text())
-
-
-def read_rows(path: str) -> list[dict[str, str]]:
-    """The rows of a CSV, as the text that is in it."""
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def write(path: str, **figures: float) -> str:
+    """Writes a table of one row, percentages to two decimals; returns what to say of it."""
+    row = {name: round(figure, 2) for name, figure in figures.items()}
+    write_rows(path, [row])
+    return f"{path}: {', '.join(f'{name} {figure}' for name, figure in row.items())}"
 
 
 def write_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows with the same keys as a CSV, numbers to six digits."""
+    """Writes a table as a JSON list, a line a row."""
+    lines = ",\n".join(f"  {json.dumps(_rounded(row))}" for row in rows)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(f"[\n{lines}\n]\n")
+
+
+def read(path: str) -> list[dict[str, Any]]:
+    """The rows of a table that `write` or `write_rows` wrote."""
+    return json.loads(Path(path).read_text())
+
+
+def write_csv(path: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes rows with the same keys as a CSV."""
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-        )
+        writer.writerows(_rounded(row) for row in rows)
 
 
-def _rounded(figure: Any) -> Any:
-    if isinstance(figure, dict):
-        return {name: _rounded(part) for name, part in figure.items()}
-    return round(figure, 2) if isinstance(figure, float) else figure
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}

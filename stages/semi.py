@@ -63,11 +63,10 @@ def main(run: str) -> str:
         draws = [accuracy(fraction, draw) for draw in range(settings["draws"])]
         mean, spread = statistics.mean(draws), statistics.pstdev(draws)
         rows.append({"fraction": fraction, "top1": mean, "std": spread})
-    results.write_rows(f"metrics/semi/{run}.csv", rows)
-    return results.write(
-        f"metrics/semi/{run}.json",
-        **{f"{row['fraction']:.0%}": {k: row[k] for k in ("top1", "std")} for row in rows},
-    )
+    path = f"metrics/semi/{run}.json"
+    results.write_rows(path, rows)
+    said = ", ".join(f"{100 * row['fraction']:g}% of the labels: {row['top1']:.2f}" for row in rows)
+    return f"{path}: {said}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def test_every_stage_left_its_result(clone: Clone) -> None:
     assert set(summary["transfer"]) == set(params["transfers"])
     assert set(summary["ensemble"]) == set(params["ensembles"])
     for run, top1 in summary["linear"].items():
-        figures = json.loads((clone.path / f"metrics/linear/{run}.json").read_text())
+        figures = json.loads((clone.path / f"metrics/linear/{run}.json").read_text())[0]
         assert {"top1", "top5", "best_top1", "untrained_top1"} <= set(figures)
         assert top1 == figures["top1"] <= figures["best_top1"] <= 100
     page = (clone.path / "metrics/README.md").read_text()
