@@ -194,9 +194,9 @@ def pictures(p: dict[str, Any], dataset: str) -> list[str]:
     parts = ["### Pictures", f"![two views of a clip](figures/{dataset}-views.png)"]
     if shown:
         parts += [f"![{shown}: {kind}](figures/{shown}-{kind}.png)" for kind in PICTURES]
-    if others:
-        links = (f"[{kind}](figures/{run}-{kind}.png)" for run in others for kind in PICTURES)
-        parts.append(f"Of {', '.join(others)}: {', '.join(links)}.")
+    for run in others:
+        links = (f"[{kind}](figures/{run}-{kind}.png)" for kind in PICTURES)
+        parts.append(f"{run}: {', '.join(links)}")
     return parts
 
 
