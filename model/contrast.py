@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.distributed import gather
 from model.encoder import Projector
 
 # Each term pairs a query's domain with a key's: temporal, spatial or instance.
@@ -75,23 +76,34 @@ class SCDNet(nn.Module):
         forward. The accuracy is how often a query of the `si` term, or else of the first term, is
         nearest to its own key.
         """
-        queries = dict(zip(DOMAINS, map(_normalise, self.query(query_view)), strict=True))
+        queries = self.query(query_view)
         with torch.no_grad():
             self.follow()
-            keys = dict(zip(DOMAINS, map(_normalise, self.key(key_view)), strict=True))
+            keys = self.key(key_view)
+        # Similarities are compared in fp32, whatever precision the networks run in.
+        with torch.autocast(query_view.device.type, enabled=False):
+            return self.compare(queries, keys)
+
+    def compare(
+        self, queries: Sequence[Tensor], keys: Sequence[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and figures of projections z_t, z_s, z_i of both views; enters the keys."""
+        query, key = (
+            {d: F.normalize(z.float(), dim=1) for d, z in zip(DOMAINS, zs, strict=True)}
+            for zs in (queries, keys)
+        )
         figures: dict[str, Tensor] = {}
-        target = torch.zeros(len(query_view), dtype=torch.long, device=query_view.device)
+        target = torch.zeros(len(queries[0]), dtype=torch.long, device=queries[0].device)
         for term in self.terms:
             asked, answered = TERMS[term]
-            queue = self.queue(
-                answered
-            ).clone()  # the backward pass needs it as it was before `enter`
-            logits = contrast(queries[asked], keys[answered], queue, self.temperature)
+            # The backward pass needs the queue as it was before `enter`.
+            queue = self.queue(answered).clone()
+            logits = contrast(query[asked], key[answered], queue, self.temperature)
             figures[term] = F.cross_entropy(logits, target)
             if term == "si" or "accuracy" not in figures:
                 figures["accuracy"] = (logits.argmax(dim=1) == 0).float().mean() * 100
         loss = torch.stack([figures[term] for term in self.terms]).sum()
-        self.enter(keys)
+        self.enter(key)
         return loss, {name: figure.detach() for name, figure in figures.items()}
 
     @torch.no_grad()
@@ -103,12 +115,10 @@ class SCDNet(nn.Module):
 
     @torch.no_grad()
     def enter(self, keys: dict[str, Tensor]) -> None:
-        """The keys replace the oldest of their queues, which hold a whole number of batches."""
-        start, count = int(self.pointer), len(keys["instance"])
-        for domain in DOMAINS:
-            self.queue(domain)[start : start + count] = keys[domain]
+        """The keys of all processes replace the oldest of their queues, which hold a whole number
+        of batches."""
+        entered = gather(torch.stack([keys[domain] for domain in DOMAINS], dim=1))
+        start, count = int(self.pointer), len(entered)
+        for number, domain in enumerate(DOMAINS):
+            self.queue(domain)[start : start + count] = entered[:, number]
         self.pointer.fill_((start + count) % len(self.queue("instance")))
-
-
-def _normalise(z: Tensor) -> Tensor:
-    return F.normalize(z, dim=1)

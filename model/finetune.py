@@ -1,7 +1,6 @@
 """Fine-tuning: the encoder and a linear layer on it, trained together on labelled clips."""
 
 import copy
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.checkpoint import Checkpoint
+from model.distributed import parallel
 from model.encoder import Encoder
 from model.features import extract
-from model.training import train
+from model.training import precise, train
 from model.views import Crop, cropped_view
 
 
@@ -49,24 +50,28 @@ def fine_tune(
     momentum: float,
     weight_decay: float,
     batch: int,
+    precision: str = "fp32",
+    checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Tensor:
     """Fine-tunes a copy of `encoder` on the clips of `loader` and scores the clips `test` (N,).
 
     A training view is a random crop of the clip, resized; nothing else is augmented. A test view
     is the evaluation view. `frames` (F, M, V, 3), `offsets` (clips + 1,) and `labels` (clips,) are
-    the dataset's, on the training device. Returns the scores (N, classes) of the last epoch.
+    the dataset's; labels are on the training device, the two others may be too. Returns the scores
+    (N, classes) of the last epoch.
     """
     torch.manual_seed(seed)
-    network = Classifier(copy.deepcopy(encoder), classes=classes).to(frames.device)
+    device = labels.device
+    network = Classifier(copy.deepcopy(encoder), classes=classes).to(device).train()
+    together = parallel(network, device)
     size, parents = encoder.architecture["frames"], encoder.architecture["parents"]
 
     def step(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        clips = clips.to(frames.device)
         view = cropped_view(
             frames,
             offsets,
-            clips,
+            clips.to(frames.device),
             size=size,
             kind=kind,
             parents=parents,
@@ -74,20 +79,23 @@ def fine_tune(
             seed=seed,
             epoch=epoch,
         )
-        return F.cross_entropy(network(view), labels[clips]), {}
+        with precise(device, precision):
+            scores = together(view.to(device))
+        return F.cross_entropy(scores.float(), labels[clips.to(device)]), {}
 
-    epoch_figures = train(
+    train(
         step,
-        network.train().parameters(),
+        network,
         loader,
+        seed=seed,
         epochs=epochs,
         lr=lr,
         milestones=milestones,
         momentum=momentum,
         weight_decay=weight_decay,
+        checkpoint=checkpoint,
         progress=progress,
     )
-    deque(epoch_figures, maxlen=0)
     return extract(
         network.eval(),
         frames,
@@ -98,4 +106,5 @@ def fine_tune(
         parents=parents,
         keep=keep,
         batch=batch,
+        device=device,
     )

@@ -1,57 +1,193 @@
-"""The training loop that pretraining and fine-tuning share."""
+"""The training loop of pretraining and fine-tuning: exact on resume, one process or many."""
 
-import math
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from model import distributed
+from model.checkpoint import Checkpoint
 from model.probes import step_lr
 
 Step = Callable[[Tensor, int], tuple[Tensor, dict[str, Tensor]]]
+PRECISIONS = ("fp32", "bf16")
+LOOK = 100  # steps between looks at the loss: each waits for the device
+
+
+class NotFinite(ValueError):
+    """The loss is no longer a finite number."""
+
+
+class Stopped(ValueError):
+    """The run was asked to end before it was done; its state is saved."""
+
+
+def precise(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Within it matrix products are computed in `precision`, fp32 or bf16; weights stay fp32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def repeatable(device: torch.device) -> None:
+    """Asks a GPU for algorithms that give the same bits every time; a CPU's do."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # or every new tensor is filled first
+        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
 
 
 def train(
     step: Step,
-    parameters: Iterable[torch.nn.Parameter],
+    network: nn.Module,
     loader: Any,
     *,
+    seed: int,
     epochs: int,
     lr: float,
     milestones: Sequence[int],
     momentum: float,
     weight_decay: float,
+    checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> Iterator[dict[str, float]]:
-    """SGD with a step schedule; yields the figures of every epoch as it ends.
+) -> list[dict[str, float]]:
+    """SGD with a step schedule; the figures of every epoch.
+
+    A run that was killed continues from its checkpoint and ends with the same bits: the order of
+    clips, their views and dropout are functions of (seed, epoch, step), all else is in the
+    checkpoint. SIGTERM and SIGINT save first.
 
     Args:
-        step: takes the indices (B,) of a batch of clips and the epoch, and returns the loss and
-            figures to average over the epoch.
-        loader: batches of indices, with `sampler.set_epoch`.
+        step: takes the indices (B,) of this process's part of a batch and the epoch, and returns
+            the loss and figures to average over the epoch.
+        network: what is trained (parameters that require a gradient) and what is saved.
+        loader: batches of indices, with `sampler.set_epoch` and a state.
+        progress: wraps the numbers of the steps that are left.
 
     Raises:
-        ValueError: the loss is no longer finite.
+        NotFinite: the loss is not finite; the checkpoint keeps the last good state.
+        Stopped: a signal asked for it.
     """
-    optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    for epoch in progress(range(epochs)):
-        rate = step_lr(lr, epoch, milestones)
-        optimiser.param_groups[0]["lr"] = rate
-        loader.sampler.set_epoch(epoch)
-        totals: dict[str, Tensor] = {}
-        seen, start = 0, time.perf_counter()
-        for clips in loader:
-            loss, figures = step(clips, epoch)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            for name, figure in {"loss": loss.detach(), **figures}.items():
-                totals[name] = totals.get(name, 0) + figure * len(clips)
-            seen += len(clips)
-        means = {name: float(total) / seen for name, total in totals.items()}
-        if not math.isfinite(means["loss"]):
-            raise ValueError(f"the loss is {means['loss']} in epoch {epoch} at learning rate {rate}")
-        speed = seen / (time.perf_counter() - start)
-        yield {"epoch": epoch, **means, "lr": rate, "clips_per_second": speed}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.SGD(
+        trained, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
+    )
+    device = trained[0].device
+    curve: list[dict[str, float]] = []
+    totals: dict[str, Tensor] = {}
+    first, seen, spent = 0, 0, 0.0
+    saved = checkpoint.load() if checkpoint else None
+    if saved:
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        curve, first, seen, spent = (saved[k] for k in ("curve", "epoch", "seen", "spent"))
+        totals = {name: total.to(device) for name, total in saved["totals"].items()}
+    failed = torch.tensor(-1, device=device)
+    done = 0 if saved is None else saved["step"]
+    ticks = iter(progress(range(first * len(loader) + done, epochs * len(loader))))
+
+    def check() -> None:
+        if failed >= 0:
+            kept = f"; {checkpoint.path} keeps the last good state" if checkpoint else ""
+            raise NotFinite(
+                f"the loss is not finite in step {int(failed)} (epoch {int(failed) // len(loader)})"
+                f" at learning rate {rate:g}{kept}"
+            )
+
+    def save(epoch: int, step: int) -> None:
+        assert checkpoint is not None
+        check()
+        if not all(bool(p.isfinite().all()) for p in trained):
+            failed.fill_(epoch * len(loader) + step)
+            check()
+        checkpoint.save(
+            {
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "loader": loader.state_dict() if step else None,
+                "curve": curve,
+                "totals": totals,
+                "epoch": epoch,
+                "step": step,
+                "seen": seen,
+                "spent": spent + time.perf_counter() - start,
+            }
+        )
+
+    with _signals(checkpoint) as asked:
+        for epoch in range(first, epochs):
+            rate = step_lr(lr, epoch, milestones)
+            optimiser.param_groups[0]["lr"] = rate
+            loader.sampler.set_epoch(epoch)
+            if saved and saved["loader"]:
+                loader.load_state_dict(saved["loader"])
+            saved = None
+            start = time.perf_counter()
+            for number, clips in enumerate(loader, start=done):
+                torch.manual_seed(_mix(seed, distributed.rank(), epoch, number))
+                loss, figures = step(clips, epoch)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                now = epoch * len(loader) + number
+                loss = loss.detach()
+                failed = torch.where((failed < 0) & ~loss.isfinite(), now, failed)
+                for name, figure in {"loss": loss, **figures}.items():
+                    totals[name] = totals.get(name, 0) + figure * len(clips)
+                seen += len(clips)
+                next(ticks)
+                if number % LOOK == LOOK - 1:
+                    check()
+                if checkpoint and (asked or checkpoint.due) and number + 1 < len(loader):
+                    save(epoch, number + 1)
+                    if asked:
+                        raise Stopped(f"stopped in epoch {epoch}; the next start continues there")
+            check()
+            means = distributed.average(torch.stack(list(totals.values())) / seen).tolist()
+            spent += time.perf_counter() - start
+            speed = seen * distributed.ranks() / spent
+            figures_of_epoch = dict(zip(totals, means, strict=True))
+            curve.append(
+                {"epoch": epoch, **figures_of_epoch, "lr": rate, "clips_per_second": speed}
+            )
+            totals, seen, spent, done = {}, 0, 0.0, 0
+            start = time.perf_counter()
+            if checkpoint and (asked or checkpoint.due):
+                save(epoch + 1, 0)
+                if asked:
+                    raise Stopped(f"stopped after epoch {epoch}; the next start continues there")
+    next(ticks, None)  # ends the progress bar
+    return curve
+
+
+def _mix(*numbers: int) -> int:
+    """One seed from several numbers, different for any others."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextlib.contextmanager
+def _signals(checkpoint: Checkpoint | None) -> Iterator[list[int]]:
+    """The signals that asked this process to end, instead of ending it.
+
+    Of several processes the writing one ends all; the others wait for it.
+    """
+    asked: list[int] = []
+    if checkpoint is None:
+        yield asked
+        return
+
+    def note(number: int, frame: object) -> None:
+        if checkpoint.writes:
+            asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -45,7 +45,7 @@ def batches(
     if drop_last and len(clips) < batch:
         raise ValueError(f"{len(clips)} training clips do not fill one batch of {batch}")
     data = _Indices(clips)
-    sampler = DistributedSampler(
+    sampler: DistributedSampler[Tensor] = DistributedSampler(
         data, num_replicas=ranks, rank=rank, shuffle=shuffle, seed=seed, drop_last=drop_last
     )
     return StatefulDataLoader(
@@ -55,3 +55,12 @@ def batches(
         drop_last=drop_last,
         collate_fn=lambda clips: clips,
     )
+
+
+def resident(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array where batches are gathered from: on the device if it takes less than half of what
+    is free there, else in the host's memory."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda" and array.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return tensor.pin_memory()
+    return tensor.to(device)

@@ -1,6 +1,7 @@
 """How a stage talks: a progress bar while it works, one line when it is done or cannot be."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,9 +13,10 @@ from tqdm import tqdm
 def bar(title: str, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     """A progress bar with rate and time left, to put around what is iterated.
 
-    Quiet when standard error is not a terminal.
+    Quiet when standard error is not a terminal, and in all but the first of several processes.
     """
-    return functools.partial(tqdm, desc=title, unit=unit, disable=None, dynamic_ncols=True)
+    quiet = os.environ.get("RANK", "0") != "0" or None
+    return functools.partial(tqdm, desc=title, unit=unit, disable=quiet, dynamic_ncols=True)
 
 
 def run(main: Callable[..., str]) -> None:
@@ -24,6 +26,7 @@ def run(main: Callable[..., str]) -> None:
     traceback.
     """
     try:
-        print(main(*sys.argv[1:]))
+        if said := main(*sys.argv[1:]):
+            print(said)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         sys.exit(f"{' '.join([Path(sys.argv[0]).stem, *sys.argv[1:]])}: {error}")

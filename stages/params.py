@@ -118,6 +118,7 @@ _LR = P("learning rate of SGD at the start", float, above=0)
 _MILESTONES = P("epochs from which the rate is a tenth of the one before", int, low=0, many=True)
 _MOMENTUM = P("momentum of SGD", float, low=0, high=1)
 _DECAY = P("weight decay of SGD", float, low=0)
+_PRECISION = P("of the matrix products in training", str, options=("fp32", "bf16"))
 _BATCH = P("clips in a training step", int, "clips", low=1)
 _EPOCHS = P("passes over the training clips", int, "epochs", low=1)
 
@@ -147,6 +148,10 @@ SCHEMA: dict[str, Any] = {
         "means of the scores of three runs",
         {stream: P(f"name of a run of the {stream} stream", str) for stream in STREAMS},
     ),
+    "machine": {
+        "device": P("where training runs", str, options=("auto", "cpu", "cuda")),
+        "checkpoint_minutes": P("time between saves of an unfinished run", float, "minutes", low=0),
+    },
     "views": {
         "crop": _crop(),
         "rotate": {
@@ -196,6 +201,8 @@ SCHEMA: dict[str, Any] = {
         "milestones": _MILESTONES,
         "sgd_momentum": _MOMENTUM,
         "weight_decay": _DECAY,
+        "precision": _PRECISION,
+        "compile": P("whether torch.compile compiles the encoders", bool),
     },
     "embed": {
         "keep": P("central part of a clip that is evaluated", float, above=0, high=1),
@@ -215,6 +222,7 @@ SCHEMA: dict[str, Any] = {
         "lr": _LR,
         "momentum": _MOMENTUM,
         "weight_decay": _DECAY,
+        "precision": _PRECISION,
     },
     "semi": {
         "fractions": P("parts of the labels to fine-tune on", float, above=0, high=1, many=True),

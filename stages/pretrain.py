@@ -5,23 +5,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.contrast import SCDNet
+from model import distributed
+from model.contrast import TERMS, SCDNet
 from model.encoder import Encoder, Projector, save_encoder
-from model.training import train
+from model.training import precise, repeatable, train
 from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
 from skeletons import protocols, store
-from skeletons.loader import batches
-from stages import console, params, results
+from skeletons.loader import batches, resident
+from stages import console, params, results, scratch
 
 
 def main(run: str) -> str:
     p = params.read()
     settings, views, seed = p["pretrain"], p["views"], p["seed"]
     dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
+    rule = p["datasets"][dataset]["protocols"][protocol]
     clips = store.read(f"data/{dataset}.zarr")
-    chosen, _ = protocols.split(clips, p["datasets"][dataset]["protocols"][protocol])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    frames, offsets = (torch.from_numpy(a).to(device) for a in (clips.frames, clips.offsets))
+    chosen, _ = protocols.split(clips, rule)
+    device = distributed.join(p["machine"]["device"])
+    repeatable(device)
+    frames = resident(clips.frames, device)
+    offsets = torch.from_numpy(clips.offsets).to(frames.device)
 
     torch.manual_seed(seed)
     encoder = Encoder(parents=clips.layout.parents, bodies=frames.shape[1], **p["encoder"])
@@ -32,12 +36,17 @@ def main(run: str) -> str:
         temperature=settings["temperature"],
         terms=settings["terms"],
     ).to(device)
+    if settings["compile"]:
+        network.query.compile()
+        network.key.compile()
+    together = distributed.parallel(network, device, unused=len(settings["terms"]) < len(TERMS))
 
-    def view(clips_of_batch: Tensor, epoch: int, number: int) -> Tensor:
-        return training_view(
+    def step(clips_of_batch: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        indices = clips_of_batch.to(frames.device)
+        both = training_view(
             frames,
             offsets,
-            clips_of_batch,
+            indices.repeat(2),
             size=p["encoder"]["frames"],
             kind=stream,
             parents=clips.layout.parents,
@@ -50,26 +59,39 @@ def main(run: str) -> str:
             temporal_mask=TemporalMask(**views["temporal_mask"]),
             seed=seed,
             epoch=epoch,
-            view=number,
-        ).x
+            view=torch.arange(2, device=frames.device).repeat_interleave(len(indices)),
+        ).x.to(device)
+        with precise(device, settings["precision"]):
+            return together(*both.chunk(2))
 
-    def step(clips_of_batch: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        clips_of_batch = clips_of_batch.to(device)
-        return network(view(clips_of_batch, epoch, 0), view(clips_of_batch, epoch, 1))
-
-    curve = list(
-        train(
-            step,
-            network.query.parameters(),
-            batches(chosen, batch=settings["batch"], seed=seed, drop_last=True),
-            epochs=settings["epochs"],
-            lr=settings["lr"],
-            milestones=settings["milestones"],
-            momentum=settings["sgd_momentum"],
-            weight_decay=settings["weight_decay"],
-            progress=console.bar(f"pretrain {run}", "epoch"),
-        )
+    checkpoint = scratch.checkpoint(
+        f"pretrain-{run}",
+        settings=[seed, p["runs"][run], rule, views, p["encoder"], settings],
+        inputs=(f"data/{dataset}.zarr",),
+        minutes=p["machine"]["checkpoint_minutes"],
     )
+    curve = train(
+        step,
+        network,
+        batches(
+            chosen,
+            batch=settings["batch"],
+            seed=seed,
+            drop_last=True,
+            rank=distributed.rank(),
+            ranks=distributed.ranks(),
+        ),
+        seed=seed,
+        epochs=settings["epochs"],
+        lr=settings["lr"],
+        milestones=settings["milestones"],
+        momentum=settings["sgd_momentum"],
+        weight_decay=settings["weight_decay"],
+        checkpoint=checkpoint,
+        progress=console.bar(f"pretrain {run}", "step"),
+    )
+    if distributed.rank() > 0:
+        return ""
     weights = Path(f"data/weights/{run}.pt")
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_encoder(encoder, weights, dataset=dataset, protocol=protocol, stream=stream)

@@ -5,27 +5,40 @@ import statistics
 import numpy as np
 import torch
 
+from model import distributed
+from model.checkpoint import Checkpoint
 from model.encoder import load_encoder
 from model.finetune import fine_tune
 from model.probes import draw_clips, topk_accuracy
+from model.training import repeatable
 from model.views import Crop
 from skeletons import protocols, store
-from skeletons.loader import batches
-from stages import console, params, results
+from skeletons.loader import batches, resident
+from stages import console, params, results, scratch
 
 
 def main(run: str) -> str:
     p = params.read()
     settings, schedule = p["semi"], p["finetune"]
     dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
+    rule = p["datasets"][dataset]["protocols"][protocol]
     clips = store.read(f"data/{dataset}.zarr")
-    train, test = protocols.split(clips, p["datasets"][dataset]["protocols"][protocol])
-    encoder = load_encoder(f"data/weights/{run}.pt")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    frames, offsets, labels = (
-        torch.from_numpy(array).to(device)
-        for array in (clips.frames, clips.offsets, clips.label.astype(np.int64))
-    )
+    train, test = protocols.split(clips, rule)
+    weights = f"data/weights/{run}.pt"
+    encoder = load_encoder(weights)
+    device = distributed.join(p["machine"]["device"])
+    repeatable(device)
+    frames = resident(clips.frames, device)
+    offsets = torch.from_numpy(clips.offsets).to(frames.device)
+    labels = torch.from_numpy(clips.label.astype(np.int64)).to(device)
+
+    def checkpoint(part: str) -> Checkpoint:
+        return scratch.checkpoint(
+            f"semi-{run}-{part}",
+            settings=[p["seed"], p["runs"][run], rule, schedule, settings, p["embed"]],
+            inputs=(f"data/{dataset}.zarr", weights),
+            minutes=p["machine"]["checkpoint_minutes"],
+        )
 
     def accuracy(fraction: float, draw: int) -> float:
         chosen = train[
@@ -37,12 +50,20 @@ def main(run: str) -> str:
                 balanced=settings["balanced"],
             )
         ]
+        unfinished = checkpoint(f"{fraction}-{draw}")
         scores = fine_tune(
             encoder,
             frames,
             offsets,
             labels,
-            batches(chosen, batch=schedule["batch"], seed=p["seed"] + draw, drop_last=False),
+            batches(
+                chosen,
+                batch=schedule["batch"],
+                seed=p["seed"] + draw,
+                drop_last=False,
+                rank=distributed.rank(),
+                ranks=distributed.ranks(),
+            ),
             torch.from_numpy(test),
             classes=clips.classes,
             kind=stream,
@@ -53,14 +74,25 @@ def main(run: str) -> str:
             lr=schedule["lr"],
             momentum=schedule["momentum"],
             weight_decay=schedule["weight_decay"],
+            precision=schedule["precision"],
+            checkpoint=unfinished,
             **p["embed"],
-            progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "epoch"),
+            progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
         )
-        return topk_accuracy(scores, torch.from_numpy(clips.label[test]).long(), (1,))[0]
+        (top1,) = topk_accuracy(scores, torch.from_numpy(clips.label[test]).long(), (1,))
+        found[f"{fraction}-{draw}"] = top1
+        finished.save(found)
+        unfinished.remove()
+        return top1
 
+    finished = checkpoint("finished")
+    found: dict[str, float] = finished.load() or {}
     rows = []
     for fraction in settings["fractions"]:
-        draws = [accuracy(fraction, draw) for draw in range(settings["draws"])]
+        draws = [
+            found[part] if (part := f"{fraction}-{draw}") in found else accuracy(fraction, draw)
+            for draw in range(settings["draws"])
+        ]
         mean, spread = statistics.mean(draws), statistics.pstdev(draws)
         rows.append({"fraction": fraction, "top1": mean, "std": spread})
     path = f"metrics/semi/{run}.json"

@@ -1,0 +1,72 @@
+"""The state of an unfinished run on disk, from which the next start of the same run continues."""
+
+import os
+import pickle
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Checkpoint:
+    """A file that appears whole or not at all, and goes when the run is done.
+
+    Args:
+        path: of the file; its name tells this run from all others.
+        minutes: how far apart saves are.
+        writes: whether this process saves; every process loads.
+    """
+
+    def __init__(self, path: Path, *, minutes: float = 10.0, writes: bool = True) -> None:
+        self.path, self.minutes, self.writes = path, minutes, writes
+        self.last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last save, or the start, is `minutes` ago."""
+        return time.monotonic() - self.last >= 60 * self.minutes
+
+    def load(self) -> dict[str, Any] | None:
+        """The state last saved, on the CPU, or None.
+
+        A file that cannot be read, or is of another run, is set aside under another name and
+        reported in a line on standard error.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as archive:  # torch.load does not look at checksums
+                if archive.testzip():
+                    raise zipfile.BadZipFile
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            if saved["run"] == self.path.name:
+                return saved["state"]
+            reason = "it is of another run"
+        except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, KeyError, TypeError):
+            reason = "it is damaged"
+        aside = self.path.with_suffix(".aside")
+        if self.writes:
+            os.replace(self.path, aside)
+            print(f"{self.path}: {reason}; moved to {aside.name}, starting anew", file=sys.stderr)
+        return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replaces what was saved before; the file is on disk when this returns."""
+        self.last = time.monotonic()
+        if not self.writes:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            torch.save({"run": self.path.name, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+
+    def remove(self) -> None:
+        """The run is done."""
+        if self.writes:
+            self.path.unlink(missing_ok=True)

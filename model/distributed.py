@@ -1,0 +1,76 @@
+"""One process or many: what a training step needs to know of the others. Alone, nothing happens."""
+
+import os
+
+import torch
+import torch.distributed as dist
+from einops import rearrange
+from torch import Tensor, nn
+
+
+def join(device: str = "auto") -> torch.device:
+    """Joins the processes that torchrun or srun started, if any; this process's device.
+
+    `device` is cpu, cuda, or auto: cuda where there is one. srun needs MASTER_ADDR only if it was
+    not called on the first node.
+    """
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "RANK" not in os.environ:
+        os.environ.setdefault("MASTER_ADDR", os.environ["SLURM_LAUNCH_NODE_IPADDR"])
+        os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ["SLURM_JOB_ID"]) % 10000))
+        for name, slurm in (("RANK", "PROCID"), ("LOCAL_RANK", "LOCALID")):
+            os.environ[name] = os.environ[f"SLURM_{slurm}"]
+        os.environ["WORLD_SIZE"] = os.environ["SLURM_STEP_NUM_TASKS"]
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU: set device to auto or cpu")
+    place = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else "cpu")
+    if kind == "cuda":
+        torch.cuda.set_device(place)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return place
+
+
+def rank() -> int:
+    """The number of this process; 0 is the one that writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def ranks() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gather(x: Tensor) -> Tensor:
+    """The rows (B, ...) of every process as (ranks * B, ...), equal in all.
+
+    Row b of process r comes before row b of process r + 1: the order in which one process would
+    have seen the clips that the sampler deals out in turn.
+    """
+    if ranks() == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(ranks())]
+    dist.all_gather(parts, x.contiguous())
+    return rearrange(parts, "rank b ... -> (b rank) ...")
+
+
+def average(x: Tensor) -> Tensor:
+    """The mean of `x` over the processes."""
+    if ranks() > 1:
+        dist.all_reduce(x)
+    return x / ranks()
+
+
+def parallel(network: nn.Module, device: torch.device, *, unused: bool = False) -> nn.Module:
+    """The network as every process trains it, gradients averaged.
+
+    On GPUs batch norms take their statistics over all processes, as one process would; on CPUs
+    PyTorch has no such norm. `unused`: some parameters may have no gradient.
+    """
+    if ranks() == 1:
+        return network
+    if device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return nn.parallel.DistributedDataParallel(
+        network, broadcast_buffers=False, find_unused_parameters=unused
+    )

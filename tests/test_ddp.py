@@ -1,0 +1,81 @@
+"""Two processes train as one: the same queues in both, the same result as a single process."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing as mp
+import yaml
+
+from model import distributed
+from model.contrast import SCDNet
+from model.encoder import Encoder, Projector
+from model.training import train
+from skeletons.loader import batches
+
+PARENTS = (0, 0, 1, 1)
+
+
+def run(rank: int, ranks: int, folder: str) -> None:
+    """Two epochs of a tiny network whose norms use their running statistics."""
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(int(Path(folder, "port").read_text())),
+    }
+    torch.set_num_threads(1)
+    device = distributed.join("cpu")
+    torch.manual_seed(0)
+    encoder = Encoder(parents=PARENTS, frames=8, width=8, dim=16, heads=2, dropout=0.0)
+    network = SCDNet(Projector(encoder, projection=8), queue=20).eval()
+    together = distributed.parallel(network, device)
+    frames = torch.randn(18, 3, 8, len(PARENTS), 2)
+    seen: list[int] = []
+
+    def step(clips: torch.Tensor, epoch: int) -> Any:
+        seen.extend(clips.tolist())
+        return together(frames[clips], frames[clips].flip(2))
+
+    loader = batches(np.arange(18), batch=4, seed=0, drop_last=True, rank=rank, ranks=ranks)
+    curve = train(
+        step, network, loader, seed=1, epochs=2, lr=0.05, milestones=[], momentum=0.9,
+        weight_decay=0.0,
+    )  # fmt: skip
+    torch.save(
+        {"state": network.state_dict(), "curve": curve, "seen": seen},
+        Path(folder, f"{ranks}-{rank}.pt"),
+    )
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "port").write_text(str(port))
+    mp.spawn(run, (1, str(tmp_path)), nprocs=1)
+    mp.spawn(run, (2, str(tmp_path)), nprocs=2)
+    one, first, second = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
+    )
+    assert not set(first["seen"][:8]) & set(second["seen"][:8])
+    assert sorted(first["seen"] + second["seen"]) == sorted(one["seen"])
+    for name, array in first["state"].items():
+        assert torch.equal(array, second["state"][name]), name
+        torch.testing.assert_close(array, one["state"][name], msg=name)
+    assert one["state"]["pointer"] == first["state"]["pointer"] == 2 * 4 * 4 % 20
+    for ours, alone in zip(first["curve"], one["curve"], strict=True):
+        for figure in ("loss", "ti", "si", "it", "is", "accuracy", "lr"):
+            torch.testing.assert_close(ours[figure], alone[figure])
+
+
+def test_how_processes_are_launched_is_no_part_of_a_stage() -> None:
+    """The command in dvc.yaml names a variable of the shell, so its value is in no lock file."""
+    stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+    for name in ("pretrain", "semi", "transfer"):
+        assert stages[name]["do"]["cmd"].startswith(r"\${LAUNCH:-python} -m stages.")

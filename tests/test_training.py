@@ -1,0 +1,199 @@
+"""The training loop: what it learns, what it saves, what it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import Checkpoint
+from model.training import NotFinite, precise, train
+from skeletons.loader import batches
+
+CLIPS = np.arange(10)
+TRAIN = {"seed": 3, "lr": 0.1, "milestones": [2], "momentum": 0.9, "weight_decay": 0.0}
+
+
+def line() -> tuple[nn.Module, Any]:
+    """A line to fit to y = 2 x, with dropout so that random numbers matter."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+    def step(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        x = clips[:, None] / 10
+        return (network(x) - 2 * x).square().mean(), {"clips": clips.double().mean()}
+
+    return network, step
+
+
+def loader() -> Any:
+    return batches(CLIPS, batch=4, seed=1, drop_last=True)
+
+
+def test_the_curve_has_means_rates_and_epochs() -> None:
+    network, step = line()
+    curve = train(step, network, loader(), epochs=4, **TRAIN)
+    assert [row["epoch"] for row in curve] == [0, 1, 2, 3]
+    assert [row["lr"] for row in curve] == pytest.approx([0.1, 0.1, 0.01, 0.01])
+    assert curve[-1]["loss"] < curve[0]["loss"] / 2
+    for epoch, row in enumerate(curve):
+        order = loader()
+        order.sampler.set_epoch(epoch)
+        assert row["clips"] == pytest.approx(float(torch.cat(list(order)).double().mean()))
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before() -> None:
+    weights = []
+    for draws in (0, 5):
+        network, step = line()
+        torch.rand(draws)
+        train(step, network, loader(), epochs=2, **TRAIN)
+        weights.append(network.state_dict())
+    for name in weights[0]:
+        assert torch.equal(weights[0][name], weights[1][name])
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    network, step = line()
+
+    def breaks(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, figures = step(clips, epoch)
+        return loss * (float("nan") if epoch == 1 else 1), figures
+
+    checkpoint = Checkpoint(tmp_path / "run.pt", minutes=0)
+    message = r"step 2 \(epoch 1\) at learning rate 0.1; .*run.pt keeps the last good state"
+    with pytest.raises(NotFinite, match=message):
+        train(breaks, network, loader(), epochs=4, checkpoint=checkpoint, **TRAIN)
+    kept = checkpoint.load()
+    assert kept is not None
+    assert (kept["epoch"], kept["step"]) == (1, 0)
+    assert all(array.isfinite().all() for array in kept["network"].values())
+
+
+def test_without_a_checkpoint_a_bad_loss_is_still_named() -> None:
+    network, step = line()
+    with pytest.raises(NotFinite, match="step 0"):
+        train(
+            lambda clips, epoch: (step(clips, epoch)[0] / 0, {}),
+            network,
+            loader(),
+            epochs=1,
+            **TRAIN,
+        )
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "text", "foreign"])
+def test_other_checkpoints_are_set_aside(
+    harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.pt")
+    checkpoint.save({"array": torch.zeros(1000)})
+    whole = checkpoint.path.read_bytes()
+    match harm:
+        case "truncated":
+            checkpoint.path.write_bytes(whole[: len(whole) // 2])
+        case "flipped":
+            middle = len(whole) // 2
+            checkpoint.path.write_bytes(
+                whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+            )
+        case "text":
+            checkpoint.path.write_text("not a checkpoint")
+        case "foreign":
+            other = Checkpoint(tmp_path / "other.pt")
+            other.save({"array": torch.ones(3)})
+            other.path.rename(checkpoint.path)
+    assert checkpoint.load() is None
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "run.pt" in said
+    assert "starting anew" in said
+    assert not checkpoint.path.exists()
+    assert (tmp_path / "run.aside").exists()
+
+
+def test_only_the_writing_process_writes(tmp_path: Path) -> None:
+    Checkpoint(tmp_path / "run.pt", writes=False).save({})
+    assert not list(tmp_path.iterdir())
+
+
+def test_bf16_is_used_for_products_and_close_to_fp32() -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(8, 64), torch.randn(64, 8)
+    cpu = torch.device("cpu")
+    with precise(cpu, "bf16"):
+        low = a @ b
+    with precise(cpu, "fp32"):
+        assert (a @ b).dtype == torch.float32
+    assert low.dtype == torch.bfloat16
+    torch.testing.assert_close(low.float(), a @ b, rtol=0.02, atol=0.2)
+
+
+# ---- Killed and started again --------------------------------------------------------------------
+
+RUN = """
+import os, signal, sys
+import numpy as np, torch
+from pathlib import Path
+from model.checkpoint import Checkpoint
+from model.contrast import SCDNet
+from model.encoder import Encoder, Projector
+from model.training import train
+from skeletons.loader import batches
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+folder, kill, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+parents = (0, 0, 1, 1)
+encoder = Encoder(parents=parents, frames=8, width=8, dim=16, heads=2, dropout=0.3)
+network = SCDNet(Projector(encoder, projection=8), queue=12)
+frames = torch.randn(14, 3, 8, 4, 2)
+steps = 0
+
+def step(clips, epoch):
+    global steps
+    steps += 1
+    if steps == at:
+        os.kill(os.getpid(), getattr(signal, kill))
+    x = frames[clips] + epoch
+    return network(x, x.flip(2))
+
+checkpoint = Checkpoint(folder / "run.pt", minutes=0)
+loader = batches(np.arange(14), batch=4, seed=0, drop_last=True)
+curve = train(step, network, loader, seed=5, epochs=4, lr=0.1, milestones=[2], momentum=0.9,
+              weight_decay=1e-4, checkpoint=checkpoint)
+checkpoint.remove()
+for row in curve:
+    del row["clips_per_second"]
+torch.save({"state": network.state_dict(), "curve": curve}, folder / "result.pt")
+print(steps)
+"""
+
+
+def start(folder: Path, kill: str = "SIGKILL", at: int = -1) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", RUN, str(folder), kill, str(at)], capture_output=True, text=True
+    )
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """12 steps: killed in the 5th, after that told to stop in its 3rd, then left alone."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    assert start(whole).stdout == "12\n"
+    assert start(killed, "SIGKILL", 5).returncode == -9
+    stopped = start(killed, "SIGTERM", 3)
+    assert stopped.returncode == 1
+    assert "stopped in epoch 2; the next start continues there" in stopped.stderr
+    last = start(killed)
+    assert last.stdout == "5\n", last.stderr
+    expected, ours = (torch.load(f / "result.pt", weights_only=True) for f in (whole, killed))
+    assert ours["curve"] == expected["curve"]
+    for name, array in expected["state"].items():
+        assert torch.equal(ours["state"][name], array), name
+    assert not (killed / "run.pt").exists()
