@@ -6,6 +6,7 @@ and a convolution along time all read memory in order. A convolution before a ba
 because the norm would take it away again.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -157,18 +158,18 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.graph = GraphConvolution(in_channels, out_channels, parents)
-        self.graph_norm = _norm(out_channels, scale=1e-6)
+        self.graph_norm: nn.Module = _norm(out_channels, scale=1e-6)
         self.around = Pointwise(in_channels, out_channels)
         self.around_norm = _norm(out_channels)
         self.temporal = TemporalConvolution(out_channels)
         self.over = Pointwise(in_channels, out_channels) if residual else None
-        self.over_norm = _norm(out_channels) if residual else None
+        self.over_norm = _norm(out_channels) if residual else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, V, T) -> (N, C_out, V, T)."""
         y = self.graph_norm(self.graph(x)).add_(self.around_norm(self.around(x))).relu_()
         z = self.temporal(y)
-        if self.over is not None and self.over_norm is not None:
+        if self.over is not None:
             z = z.add_(self.over_norm(self.over(x)))
         return z.relu_()
 
@@ -191,3 +192,42 @@ class CTRGCN(nn.Module):
         x = self.norm(rearrange(x, "b c t v m -> b (m v c) t"))
         x = rearrange(x, "b (m v c) t -> (b m) c v t", m=self.bodies, c=3)
         return self.blocks(x.contiguous())
+
+
+def folded(network: CTRGCN) -> CTRGCN:
+    """A copy for inference alone: batch norms become part of the convolutions before them.
+
+    With s = weight / sqrt(variance + eps), norm(W x) = (s W) x + (bias - s mean). The norms of the
+    input and after the max-pool have no convolution before them and stay.
+    """
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    def absorb(module: nn.Module, conv: str) -> None:
+        scale, shift = _affine(module.get_submodule(f"{conv}_norm"))
+        before = module.get_submodule(conv)
+        assert isinstance(before, Pointwise | nn.Conv2d)
+        before.weight.mul_(scale.reshape(-1, *[1] * (before.weight.dim() - 1)))
+        before.bias = nn.Parameter(shift, requires_grad=False)
+        setattr(module, f"{conv}_norm", nn.Identity())
+
+    for block in network.blocks:
+        assert isinstance(block, Block)
+        for conv in ("squeeze", "near", "far", "same"):
+            absorb(block.temporal, conv)
+        absorb(block, "around")
+        assert block.around.bias is not None
+        if block.over is not None:
+            absorb(block, "over")
+        scale, shift = _affine(block.graph_norm)
+        block.graph.value.weight.mul_(scale.repeat_interleave(SUBSETS)[:, None, None])
+        block.graph.value_bias.mul_(scale[:, None, None])
+        block.around.bias.add_(shift)  # is added to what the graph convolution gives
+        block.graph_norm = nn.Identity()
+    return network
+
+
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch norm multiplies by and then adds in evaluation mode."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    scale = norm.weight / (norm.get_buffer("running_var") + norm.eps).sqrt()
+    return scale.detach(), (norm.bias - norm.get_buffer("running_mean") * scale).detach()

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 import zarr
 
-from model.encoder import Encoder, load_encoder
+from model import distributed
+from model.encoder import Encoder, folded, load_encoder
 from model.features import extract
 from skeletons import protocols, store
+from skeletons.loader import resident
 from stages import console, params
 
 
@@ -18,8 +20,9 @@ def main(run: str) -> str:
     dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
     clips = store.read(f"data/{dataset}.zarr")
     split = protocols.split(clips, p["datasets"][dataset]["protocols"][protocol])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    frames, offsets = (torch.from_numpy(a).to(device) for a in (clips.frames, clips.offsets))
+    device = distributed.join(p["machine"]["device"])
+    frames = resident(clips.frames, device)
+    offsets = torch.from_numpy(clips.offsets).to(frames.device)
 
     encoder = load_encoder(f"data/weights/{run}.pt")
     torch.manual_seed(p["seed"])
@@ -32,7 +35,7 @@ def main(run: str) -> str:
         arrays = {"clip": chosen, "label": clips.label[chosen].astype(np.int64)}
         for name, network in (("features", encoder), ("untrained", untrained)):
             arrays[name] = extract(
-                network.to(device).represent,
+                folded(network).to(device).represent,
                 frames,
                 offsets,
                 torch.from_numpy(chosen),
@@ -40,6 +43,7 @@ def main(run: str) -> str:
                 kind=stream,
                 parents=clips.layout.parents,
                 **p["embed"],
+                device=device,
                 progress=console.bar(f"embed {run}: {part}, {name}", "batch"),
             ).numpy()
         for name, array in arrays.items():

@@ -9,6 +9,7 @@ import torch
 from model.encoder import (
     Encoder,
     Projector,
+    folded,
     from_released,
     load_encoder,
     load_released,
@@ -80,6 +81,18 @@ def test_a_feature_does_not_depend_on_the_batch() -> None:
         together = encoder.represent(x)
         alone = torch.cat([encoder.represent(clip[None]) for clip in x])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_folding_norms_changes_no_feature(golden: dict[str, torch.Tensor]) -> None:
+    net = Projector(Encoder(**TINY), projection=8).eval()
+    net.load_state_dict(from_released(weights(golden)))
+    before = {name: array.clone() for name, array in net.state_dict().items()}
+    with torch.inference_mode():
+        v_t, v_s = folded(net.encoder)(golden["x"])
+    torch.testing.assert_close(v_t, golden["vt"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(v_s, golden["vs"], atol=1e-5, rtol=1e-5)
+    for name, array in net.state_dict().items():
+        assert torch.equal(array, before[name]), name
 
 
 def test_paper_size() -> None:
