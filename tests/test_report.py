@@ -1,0 +1,224 @@
+"""What people look at: the page of plots, the comparison of experiments, the pictures."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import yaml
+from clone import Clone
+from matplotlib.figure import Figure
+
+from skeletons.layout import LAYOUTS
+from stages import drawing, report, results
+
+CHARTS = {
+    "metrics/pretraining.csv",
+    "metrics/linear.csv",
+    "metrics/classes.csv",
+    "metrics/confusion.csv",
+    "metrics/semi.csv",
+}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def specs(page: str) -> list[dict[str, Any]]:
+    """The Vega-Lite charts of a page that `dvc plots` wrote."""
+    return [json.loads(found) for found in re.findall(r"var spec = (.*);", page)]
+
+
+# ---- Tables --------------------------------------------------------------------------------------
+
+
+def test_summary_has_one_number_a_result(clone: Clone) -> None:
+    summary = json.loads((clone.path / "metrics/summary.json").read_text())
+    linear = json.loads((clone.path / "metrics/linear/ntu60-xsub.json").read_text())
+    assert summary["linear"]["ntu60-xsub"] == linear[0]["top1"]
+    assert set(summary["semi"]["ntu60-xsub"]) == {"50%"}
+    shown = json.loads(clone.dvc("metrics", "show", "--json"))[""]["data"]
+    with_numbers = {path for path, metrics in shown.items() if metrics.get("data")}
+    assert with_numbers == {"metrics/summary.json"}
+
+
+def test_gathered_tables_agree_with_the_results(clone: Clone) -> None:
+    params = yaml.safe_load((clone.path / "params.yaml").read_text())
+    metrics = clone.path / "metrics"
+    linear = json.loads((metrics / "linear/ntu60-xsub.json").read_text())[0]
+    cells = [row for row in rows(metrics / "confusion.csv") if row["run"] == "ntu60-xsub"]
+    clips = sum(int(row["clips"]) for row in cells)
+    right = sum(int(row["clips"]) for row in cells if row["actual"] == row["predicted"])
+    assert round(100 * right / clips, 2) == linear["top1"]
+    curve = [
+        float(row["value"])
+        for row in rows(metrics / "linear.csv")
+        if row["run"] == "ntu60-xsub" and row["quantity"] == "top-1 accuracy (%)"
+    ]
+    assert len(curve) == params["linear"]["epochs"]
+    assert round(curve[-1], 2) == linear["top1"]
+    pretraining = rows(metrics / "pretraining.csv")
+    assert {row["quantity"] for row in pretraining} == set(report.PRETRAINING.values())
+    first = [row for row in pretraining if (row["run"], row["epoch"]) == ("ntu60-xsub", "0")]
+    value = {row["quantity"]: float(row["value"]) for row in first}
+    terms = [value[name] for name in value if name.startswith("loss, ")]
+    assert value["loss"] == pytest.approx(sum(terms), rel=1e-4)
+    assert {row["fraction"] for row in rows(metrics / "semi.csv")} == {"0.5"}
+
+
+def test_published_results_stand_beside_real_ones_only() -> None:
+    p = {
+        "sources": {"ntu60": "archives", "pku2": "synthetic"},
+        "runs": {
+            "a": {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"},
+            "b": {"dataset": "pku2", "protocol": "xsub", "stream": "joint"},
+        },
+        "transfers": {"b-to-ntu60": {"run": "b", "target": "ntu60", "protocol": "xsub"}},
+        "ensembles": {},
+        "datasets": {"ntu60": {"protocols": {"xsub": {}}}, "pku2": {"protocols": {"xsub": {}}}},
+    }
+    probe = {"top1": 1.0, "top5": 2.0, "best_top1": 3.0, "untrained_top1": 4.0}
+    found = {
+        "linear": {"a": probe, "b": probe},
+        "retrieval": {"a": probe, "b": probe},
+        "semi": {run: {"10%": {"top1": 1.0, "std": 0.5}} for run in "ab"},
+        "transfer": {"b-to-ntu60": probe},
+        "ensemble": {},
+    }
+    published = {
+        "someone": {
+            "source": "a table",
+            "linear": {"ntu60-xsub": 80.1, "pku2-xsub": 50.2},
+            "transfer-to-ntu60": {"pku2": 60.3},
+            "semi-ntu60-xsub": {"10%": 70.4},
+        }
+    }
+    page = report.page(p, found, published)
+    real, synthetic = page.split("## pku2")
+    assert "| someone | 80.1 | a table |" in real
+    assert "| someone | 70.4 | a table |" in real
+    assert "someone" not in synthetic
+    assert "60.3" not in page, "a transfer from made-up recordings beside a published one"
+    assert "50.2" not in page
+
+
+def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "folder/table.json")
+    results.write_rows(path, [{"epoch": 0, "loss": 1 / 3}, {"epoch": 1, "loss": 2e-9}])
+    assert results.read(path) == [{"epoch": 0, "loss": 0.333333}, {"epoch": 1, "loss": 2e-9}]
+    assert results.write(path, top1=200 / 3) == f"{path}: top1 66.67"
+    assert results.read(path) == [{"top1": 66.67}]
+
+
+# ---- Pages ---------------------------------------------------------------------------------------
+
+
+def test_the_page_has_every_chart_and_picture(clone: Clone, tmp_path: Path) -> None:
+    clone.dvc("plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    charts = specs(page)
+    assert len(charts) == len(CHARTS)
+    assert all(chart["data"]["values"] for chart in charts)
+    runs = set(yaml.safe_load((clone.path / "params.yaml").read_text())["runs"])
+    for chart in charts:
+        assert {row["run"] for row in chart["data"]["values"]} == runs
+        assert "<DVC" not in json.dumps(chart)
+    pictures = re.findall(r'<img src="([^"]*)"', page)
+    assert len(pictures) == 2 * len(runs) + 2
+    assert all((tmp_path / picture).stat().st_size > 10_000 for picture in pictures)
+
+
+def test_the_page_draws_its_charts_in_a_browser(clone: Clone, tmp_path: Path) -> None:
+    """Charts need the library that the page loads; here it comes with vl-convert."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium")
+    vega = pytest.importorskip("vl_convert", reason="pip install vl-convert-python")
+    clone.dvc("plots", "show", "--out", str(tmp_path / "page"))
+    page = tmp_path / "page/index.html"
+    (tmp_path / "page/vega.js").write_text(vega.javascript_bundle())
+    html = re.sub(r'<script src="https://[^"]*"></script>', "", page.read_text())
+    page.write_text(html.replace("<style>", '<script src="vega.js"></script><style>', 1))
+    done = subprocess.run(
+        [
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+            *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+            *("--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"),
+            *("--virtual-time-budget=10000", "--dump-dom", page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.count('class="marks"') == len(CHARTS)
+    assert "A chart belongs here" not in done.stdout.split("<main>")[1]
+
+
+def test_a_change_shows_in_both_diffs(clone: Clone, tmp_path: Path) -> None:
+    before = json.loads((clone.path / "metrics/summary.json").read_text())
+    clone.change({"retrieval": {"k": 3}})
+    clone.dvc("repro", "--quiet")
+    changed = json.loads((clone.path / "metrics/summary.json").read_text())
+    diff = json.loads(clone.dvc("metrics", "diff", "--json"))
+    moved = {
+        f"retrieval.{run}"
+        for run, top1 in changed["retrieval"].items()
+        if top1 != before["retrieval"][run]
+    }
+    assert set(diff.get("metrics/summary.json", {})) == moved
+    clone.dvc("plots", "diff", "HEAD", "--out", str(tmp_path))
+    for chart in specs((tmp_path / "index.html").read_text()):
+        assert {row["rev"] for row in chart["data"]["values"]} == {"HEAD", "workspace"}
+
+
+# ---- Pictures ------------------------------------------------------------------------------------
+
+
+def test_pictures_are_the_same_bytes_again(clone: Clone) -> None:
+    figures = clone.path / "metrics/figures"
+    before = {path.name: path.read_bytes() for path in figures.iterdir()}
+    assert {name.split("-")[-1] for name in before} == {"views.png", "retrieval.png", "map.png"}
+    clone.dvc("repro", "--force", "--single-item", "views@ntu60", "figures@ntu60-xsub")
+    assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
+
+
+def test_a_stick_figure_has_its_bones_and_hides_what_is_masked() -> None:
+    parents = LAYOUTS["kinect-v2"].parents
+    clip = np.random.default_rng(0).normal(size=(3, 2, len(parents), 3)).astype(np.float32)
+    clip[:, 1] = 0
+    hidden_joints = np.zeros(len(parents), bool)
+    hidden_joints[[3, 7]] = True
+    axes = Figure().subplots()
+    drawing.poses(
+        axes,
+        clip,
+        parents,
+        [0, 1, 2],
+        height=1,
+        hidden_joints=hidden_joints,
+        hidden_frames=np.array([False, True, False]),
+    )
+    solid, dotted, hollow = (
+        [line for line in axes.lines if line.get_linestyle() == style]
+        for style in ("-", ":", "None")
+    )
+
+    def bones(lines: list[matplotlib.lines.Line2D]) -> list[int]:
+        return [int(np.isnan(np.asarray(line.get_xdata(), float)).sum()) for line in lines]
+
+    # Joint 3 ends one bone, joint 7 has one to 6 and one from 22: the absent body has none.
+    total = sum(joint != parent for joint, parent in enumerate(parents))
+    assert bones(dotted) == [3, 3, 3]
+    assert bones(solid) == [total - 3] * 3
+    assert len(hollow) == 2, "masked joints are not drawn in a masked frame"
+    assert [line.get_color() for line in solid] == [drawing.SEEN, drawing.HIDDEN, drawing.SEEN]
+    first = clip[0, 0, [3, 7]]
+    np.testing.assert_array_equal(hollow[0].get_xydata(), first[:, [0, 2]])
