@@ -43,7 +43,7 @@ class Pointwise(nn.Module):
         """(N, C_in, ...) -> (N, C_out, ...)."""
         y = _each(self.weight[:, :, 0], x.flatten(2))
         if self.bias is not None:
-            y += self.bias[:, None]
+            y += self.bias[:, None].to(y.dtype)  # mixed types add slowly
         return y.unflatten(2, x.shape[2:])
 
 
@@ -191,7 +191,10 @@ class CTRGCN(nn.Module):
         """(B, 3, T, V, M) -> (B * M, width, V, T)."""
         x = self.norm(rearrange(x, "b c t v m -> b (m v c) t"))
         x = rearrange(x, "b (m v c) t -> (b m) c v t", m=self.bodies, c=3)
-        return self.blocks(x.contiguous())
+        if torch.is_grad_enabled() or self.training or x.device.type != "cpu":
+            return self.blocks(x.contiguous())
+        # Nothing is kept for a backward pass: a few bodies at a time stay within a CPU's cache.
+        return torch.cat([self.blocks(part.contiguous()) for part in x.split(4)])
 
 
 def folded(network: CTRGCN) -> CTRGCN:

@@ -4,6 +4,8 @@ The frames of a dataset stay where they are, in one packed array on the training
 gathers, crops and augments a whole batch there from the indices that the loader hands out.
 """
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -48,13 +50,15 @@ def batches(
     sampler: DistributedSampler[Tensor] = DistributedSampler(
         data, num_replicas=ranks, rank=rank, shuffle=shuffle, seed=seed, drop_last=drop_last
     )
-    return StatefulDataLoader(
-        data,
-        batch_size=batch // ranks,
-        sampler=sampler,
-        drop_last=drop_last,
-        collate_fn=lambda clips: clips,
-    )
+    with warnings.catch_warnings():  # torchdata calls what newer PyTorch deprecates
+        warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
+        return StatefulDataLoader(
+            data,
+            batch_size=batch // ranks,
+            sampler=sampler,
+            drop_last=drop_last,
+            collate_fn=lambda clips: clips,
+        )
 
 
 def resident(array: np.ndarray, device: torch.device) -> Tensor:

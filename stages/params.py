@@ -118,7 +118,7 @@ _LR = P("learning rate of SGD at the start", float, above=0)
 _MILESTONES = P("epochs from which the rate is a tenth of the one before", int, low=0, many=True)
 _MOMENTUM = P("momentum of SGD", float, low=0, high=1)
 _DECAY = P("weight decay of SGD", float, low=0)
-_PRECISION = P("of the matrix products in training", str, options=("fp32", "bf16"))
+_PRECISION = P("of the matrix products", str, options=("fp32", "bf16"))
 _BATCH = P("clips in a training step", int, "clips", low=1)
 _EPOCHS = P("passes over the training clips", int, "epochs", low=1)
 
@@ -207,6 +207,7 @@ SCHEMA: dict[str, Any] = {
     "embed": {
         "keep": P("central part of a clip that is evaluated", float, above=0, high=1),
         "batch": P("clips in a pass through the frozen encoder", int, "clips", low=1),
+        "precision": _PRECISION,
     },
     "linear": {
         "epochs": _EPOCHS,

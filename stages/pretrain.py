@@ -96,6 +96,7 @@ def main(run: str) -> str:
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_encoder(encoder, weights, dataset=dataset, protocol=protocol, stream=stream)
     results.write_rows(f"metrics/pretrain/{run}.json", curve)
+    checkpoint.remove()
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
 
 

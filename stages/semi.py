@@ -76,7 +76,8 @@ def main(run: str) -> str:
             weight_decay=schedule["weight_decay"],
             precision=schedule["precision"],
             checkpoint=unfinished,
-            **p["embed"],
+            keep=p["embed"]["keep"],
+            batch=p["embed"]["batch"],
             progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
         )
         (top1,) = topk_accuracy(scores, torch.from_numpy(clips.label[test]).long(), (1,))
@@ -95,8 +96,11 @@ def main(run: str) -> str:
         ]
         mean, spread = statistics.mean(draws), statistics.pstdev(draws)
         rows.append({"fraction": fraction, "top1": mean, "std": spread})
+    if distributed.rank() > 0:
+        return ""
     path = f"metrics/semi/{run}.json"
     results.write_rows(path, rows)
+    finished.remove()
     said = ", ".join(f"{100 * row['fraction']:g}% of the labels: {row['top1']:.2f}" for row in rows)
     return f"{path}: {said}"
 

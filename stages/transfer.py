@@ -29,7 +29,15 @@ def main(transfer: str) -> str:
     weights = f"data/weights/{source}.pt"
     checkpoint = scratch.checkpoint(
         f"transfer-{transfer}",
-        settings=[p["seed"], p["transfers"][transfer], p["runs"][source], rule, schedule, settings],
+        settings=[
+            p["seed"],
+            p["transfers"][transfer],
+            p["runs"][source],
+            rule,
+            schedule,
+            settings,
+            p["embed"],
+        ],
         inputs=(f"data/{target}.zarr", weights),
         minutes=p["machine"]["checkpoint_minutes"],
     )
@@ -58,7 +66,8 @@ def main(transfer: str) -> str:
         weight_decay=schedule["weight_decay"],
         precision=schedule["precision"],
         checkpoint=checkpoint,
-        **p["embed"],
+        keep=p["embed"]["keep"],
+        batch=p["embed"]["batch"],
         progress=console.bar(f"transfer {transfer}", "step"),
     )
     if distributed.rank() > 0:
