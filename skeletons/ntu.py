@@ -89,20 +89,21 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
     if frames > LONGEST:
         raise BrokenClip(f"{frames} frames, where {LONGEST} is the most; cut it into clips", 1)
 
-    numbers, ending = _bodies_of_frames(words, frames, joints)
+    integers = words.integers()
+    numbers, ending = _bodies_of_frames(words, integers.tolist(), frames, joints)
     frame = np.repeat(np.arange(len(numbers)), numbers)
     place = np.arange(len(frame)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
     # The first line of a body: after the number of frames, a line each frame until then, and the
     # bodies until then.
     head = 2 + frame + np.arange(len(frame)) * (2 + joints)
     lines = head[:, None] + np.arange(2 + joints)
-    _check_lines(words, lines, joints)
+    _check_lines(words, integers, lines, joints)
     if ending:
         raise ending
     if not len(frame):
         raise BrokenClip("no body in any frame")
 
-    metres = coordinates(words, words.first[lines[:, 2:], None] + np.arange(3))
+    metres = coordinates(words, *words.leading(lines[:, 2:], 3))
     bodies = np.zeros((min(max(numbers), BODIES_READ), frames, joints, 3))
     kept = place < BODIES_READ
     bodies[place[kept], frame[kept]] = metres[kept]
@@ -110,18 +111,17 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
 
 
 def _bodies_of_frames(
-    words: Words, frames: int, joints: int
+    words: Words, integers: list[int], frames: int, joints: int
 ) -> tuple[list[int], BrokenClip | None]:
     """The number of bodies of each frame, up to where the text stops being such frames, and then
     what is wrong.
     """
-    digits = words.digits()
     numbers: list[int] = []
     line = 1
     for frame in range(1, frames + 1):
         if line >= words.lines:
             return numbers, BrokenClip(f"ends after {frame - 1} of {frames} frames", words.lines)
-        bodies = digits[line]
+        bodies = integers[line]
         if bodies < 0:
             other = words.integer(line)
             if other is None:
@@ -136,21 +136,24 @@ def _bodies_of_frames(
         numbers.append(bodies)
     if words.first[-1] > words.first[line]:
         reason = f"more text after the last of {frames} frames"
-        return numbers, BrokenClip(reason, words.line(words.first[line]))
+        return numbers, BrokenClip(reason, line + 1 + int(np.argmax(words.counts[line:] > 0)))
     return numbers, None
 
 
-def _check_lines(words: Words, lines: NDArray[np.int64], joints: int) -> None:
+def _check_lines(
+    words: Words, integers: NDArray[np.int64], lines: NDArray[np.int64], joints: int
+) -> None:
     """Raise BrokenClip for the first line of the bodies, `lines` (N, 2 + V), that is not what it
     must be.
     """
     expected = np.array([_BODY_VALUES, 1] + [_JOINT_VALUES] * joints)
     wrong = words.counts[lines] != expected
-    wrong[:, 1] |= ~words.equal(words.first[lines[:, 1]], b"%d" % joints)
+    wrong[:, 1] |= integers[lines[:, 1]] != joints
     if wrong.any():
         body, row = np.argwhere(wrong)[0]
         line = int(lines[body, row])
         reason = f"{words.counts[line]} values where {expected[row]} are due"
         if row == 1 and words.counts[line] == 1:
-            reason = f"{words.quote(words.first[line])} joints where the layout has {joints}"
+            ((start,), (end,)) = words.leading(np.array(line), 1)
+            reason = f"{words.quote(start, end)} joints where the layout has {joints}"
         raise BrokenClip(reason, line + 1)

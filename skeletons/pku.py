@@ -111,9 +111,9 @@ def _frames(data: bytes, *, joints: int) -> tuple[Words, int]:
     """The words of a video and the number of its frames; BrokenClip unless all are whole."""
     words = Words(data)
     values = BODIES * joints * 3
-    length = words.line(int(words.first[-1]) - 1)  # blank lines may follow
-    if not length:
+    if not words.first[-1]:
         raise BrokenClip("0 frames", 1)
+    length = int(np.flatnonzero(words.counts)[-1]) + 1  # blank lines may follow
     wrong = words.counts[:length] != values
     if wrong.any():
         line = int(np.argmax(wrong))
@@ -124,10 +124,9 @@ def _frames(data: bytes, *, joints: int) -> tuple[Words, int]:
 def _bodies(words: Words, start: int, end: int, *, joints: int) -> NDArray[np.float64]:
     """The bodies (2, T, V, 3) of some frames; BrokenClip when a number in them is not metres."""
     shape = (end - start, BODIES, joints, 3)
-    first = start * math.prod(shape[1:])
-    return coordinates(words, np.arange(first, first + math.prod(shape)).reshape(shape)).swapaxes(
-        0, 1
-    )
+    values = math.prod(shape[1:])
+    starts, ends = (all_[start * values : end * values].reshape(shape) for all_ in words.all)
+    return coordinates(words, starts, ends).swapaxes(0, 1)
 
 
 def _parse_label(line: str, *, classes: int, interval: str) -> tuple[int, tuple[int, int]]:

@@ -277,8 +277,8 @@ def _missing(clips: list[Clip], expected: Mapping[str, int | None], required: bo
 def _identity(job: _Job, recordings: list[Recording], *others: object) -> str:
     """A hash of all that determines the result: data, parameters, code."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for module in ("archive", "normalise", "prepare", "recording", "store", "text", job.format):
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     versions = (np.__version__, zarr.__version__, numcodecs.__version__)
     shared = (job.format, job.layout, job.max_frames, job.keepbits, job.shard)
     digest.update(repr((versions, shared, _plain(others))).encode())
@@ -546,8 +546,9 @@ def _alone(folder: Path) -> Iterator[None]:
 @contextmanager
 def _processes(workers: int) -> Iterator[tuple[Executor, int]]:
     """An executor of this many processes and the number of tasks that keep it busy."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    # A fork has all that is imported at once, but would copy other threads' locks in any state.
+    alone = threading.active_count() == 1
+    context = multiprocessing.get_context("fork" if alone else "forkserver")
     pool = ProcessPoolExecutor(workers, context, _follow_parent)
     try:
         yield pool, 2 * workers

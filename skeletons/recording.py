@@ -71,13 +71,16 @@ class Broken(NamedTuple):
         return f"{self.clip}: {place}: {self.reason}"
 
 
-def coordinates(words: Words, index: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The words of these indices as metres, of the same shape. Raises BrokenClip when one is not,
-    or beyond `FARTHEST`.
+def coordinates(
+    words: Words, starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """These words as metres, of the same shape. Raises BrokenClip for one that is not, or beyond
+    `FARTHEST`.
     """
-    numbers = words.floats(index)
+    numbers = words.floats(starts, ends)
     valid = np.abs(numbers) < FARTHEST  # NaN compares as False
     if not valid.all():
-        word = int(index.flat[int(np.argmin(valid))])
-        raise BrokenClip(f"the coordinate {words.quote(word)} is not metres", words.line(word))
+        start, end = (int(places.flat[int(np.argmin(valid))]) for places in (starts, ends))
+        reason = f"the coordinate {words.quote(start, end)} is not metres"
+        raise BrokenClip(reason, words.line(start))
     return numbers

@@ -8,10 +8,13 @@ read floating point numbers accurately", PLDI 1990). Words that do not fit this 
 digits) are left to `float` itself.
 """
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
 _NEWLINE, _SPACE, _PLUS, _MINUS = b"\n +-"
+_GAPS = bytes(range(_SPACE + 1))
 _WORD = 8  # bytes in a 64-bit integer
 _WIDEST = 2 * _WORD  # the most characters of a number, without its sign, that two integers hold
 _BLOCK = 1 << 14  # words converted together: their integers stay in the processor's second cache
@@ -67,81 +70,117 @@ def _point_after(characters: NDArray[np.uint64]) -> NDArray[np.intp]:
     )
 
 
+def _bits(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """The flags as bits of 64-bit integers, the first in the lowest bit, and an empty integer."""
+    packed = np.zeros(len(flags) // 64 * _WORD + 2 * _WORD, np.uint8)
+    found = np.packbits(flags, bitorder="little")
+    packed[: len(found)] = found
+    return packed.view("<u8")
+
+
+def _next_bits(bits: NDArray[np.uint64], places: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The 64 bits from each of these places on."""
+    index, shift = places >> 6, (places & 63).astype(np.uint64)
+    # a shift by 64 is 0 in numpy
+    return bits[index] >> shift | bits[index + 1] << (np.uint64(64) - shift)
+
+
 class Words:
     """The words of a text. Bytes up to the space (32) separate words, a newline also separates
     lines.
 
-    `first[i]` is the index of the first word of line `i` (0-based), and `first[lines]` the number
-    of words; a last line that is not ended by a newline counts like the others.
+    Line `i` (0-based) has `counts[i]` words, the first of which is word `first[i]` of the text, and
+    `first[lines]` is the number of words. A last line that is not ended by a newline counts like
+    the others. Words are given as their first character and the one after their last, in arrays.
+
+    Where words start and end is kept as bits, one a character: the words before a line are counted
+    and its first ones found by arithmetic on these, without a list of all words.
     """
 
     def __init__(self, text: bytes) -> None:
         ending = b"" if text.endswith(b"\n") or not text else b"\n"
-        # Room in front, for a number's 16 characters may reach before the text.
+        # room in front, for a number's 16 characters may reach before the text
         self._text = b"\n" * _WIDEST + text + ending
-        characters = np.frombuffer(self._text, np.uint8)
-        gaps = np.flatnonzero(characters[_WIDEST - 1 :] <= _SPACE) + (_WIDEST - 1)
-        self.first = np.flatnonzero(characters[gaps] == _NEWLINE)
-        self._starts, self._ends = gaps[:-1], gaps[1:]
-        between = np.diff(gaps) > 1
-        if not between.all():
-            self.first -= np.searchsorted(np.flatnonzero(~between), self.first)
-            self._starts, self._ends = self._starts[between], self._ends[between]
-        self._starts = self._starts + 1
-        self.lines = len(self.first) - 1
-        self.counts = np.diff(self.first)
+        self._characters = np.frombuffer(self._text, np.uint8)
         # the 16 characters from each byte on
         self._runs = np.ndarray(
             len(self._text) - _WIDEST + 1, np.dtype(("V", _WIDEST)), self._text, strides=(1,)
         )
-        self._characters = characters
+        self._gap = self._characters <= _SPACE
+        self._starts = _bits(self._gap[:-1] > self._gap[1:])  # the first bit is character 1's
+        self._ends = _bits(self._gap[:-1] < self._gap[1:])
+        newlines = np.flatnonzero(self._characters[_WIDEST - 1 :] == _NEWLINE) + (_WIDEST - 1)
+        self._newlines = newlines  # the one before each line, and the last
+        before = np.concatenate(([0], np.cumsum(np.bitwise_count(self._starts), dtype=np.int64)))
+        index, shift = newlines >> 6, (newlines & 63).astype(np.uint64)
+        below = self._starts[index] & ((np.uint64(1) << shift) - np.uint64(1))
+        self.first = before[index] + np.bitwise_count(below)
+        self.lines = len(newlines) - 1
+        self.counts = np.diff(self.first)
 
-    def __getitem__(self, index: int) -> bytes:
-        """The word of this index."""
-        return self._text[self._starts[index] : self._ends[index]]
+    @cached_property
+    def all(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All words."""
+        changes = np.flatnonzero(self._gap[1:] != self._gap[:-1]) + 1
+        return changes[::2], changes[1::2]
 
-    def quote(self, index: int) -> str:
-        """The word of this index for a message: printable and short."""
-        return repr(self[index][:40].decode("ascii", "replace"))
+    def leading(
+        self, lines: NDArray[np.int64], number: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first words of lines that have as many: two arrays of the lines' shape x `number`."""
+        places = self._newlines[lines]
+        found = []
+        for bits in (_next_bits(self._starts, places), _next_bits(self._ends, places)):
+            characters = np.empty((*lines.shape, number), np.int64)
+            for word in range(number):
+                rest = bits - np.uint64(1)
+                # the zeros below the lowest bit; when none is left, 64
+                np.bitwise_count(rest & ~bits, out=characters[..., word], casting="unsafe")
+                bits &= rest
+            if (characters[..., -1] == 64).any():  # it is farther away
+                index = self.first[lines][..., None] + np.arange(number)
+                return self.all[0][index], self.all[1][index]
+            characters += places[..., None] + 1
+            found.append(characters)
+        return found[0], found[1]
 
-    def line(self, index: int) -> int:
-        """The line, counted from 1, that holds the word of this index."""
-        return int(np.searchsorted(self.first, index, "right"))
+    def quote(self, start: int, end: int) -> str:
+        """A word for a message: printable and short."""
+        return repr(self._text[start : min(end, start + 40)].decode("ascii", "replace"))
+
+    def line(self, start: int) -> int:
+        """The line, counted from 1, that holds the word that starts here."""
+        return int(np.searchsorted(self._newlines, start))
 
     def integer(self, line: int) -> int | None:
         """The number of a line (0-based) that is one word of up to 18 decimal digits; else None."""
         if self.counts[line] != 1:
             return None
-        word = self[self.first[line]]
+        word = self._text[self._newlines[line] : self._newlines[line + 1]].strip(_GAPS)
         return int(word) if len(word) <= 18 and word.isdigit() else None
 
-    def digits(self) -> list[int]:
-        """For each line the number that it is, when it is one word of one digit; else -1."""
-        single = np.flatnonzero(self.counts == 1)
-        word = self.first[single]
-        single, word = (x[self._ends[word] - self._starts[word] == 1] for x in (single, word))
-        digit = self._characters[self._starts[word]].astype(np.int64) - ord("0")
+    def integers(self) -> NDArray[np.int64]:
+        """For each line the number that it is, if it is one word of up to three digits; else -1."""
         numbers = np.full(self.lines, -1)
-        numbers[single] = np.where((digit >= 0) & (digit <= 9), digit, -1)
-        return numbers.tolist()
+        lines = np.flatnonzero(self.counts == 1)
+        starts, ends = (places[:, 0] for places in self.leading(lines, 1))
+        number, valid = np.zeros_like(lines), ends - starts <= 3
+        for place in (3, 2, 1):
+            digit = self._characters[ends - place].astype(np.int64) - ord("0")
+            digit[ends - starts < place] = 0
+            valid &= (digit >= 0) & (digit <= 9)
+            number = 10 * number + digit
+        numbers[lines[valid]] = number[valid]
+        return numbers
 
-    def equal(self, index: NDArray[np.int64], word: bytes) -> NDArray[np.bool_]:
-        """Which words of these indices are this one."""
-        same = self._ends[index] - self._starts[index] == len(word)
-        places = self._starts[index[same]][:, None] + np.arange(len(word))
-        same[same] = (self._characters[places] == np.frombuffer(word, np.uint8)).all(axis=1)
-        return same
-
-    def floats(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The numbers of the words of these indices, of the same shape; NaN where a word is not a
-        number.
-        """
-        flat = index.reshape(-1)
-        numbers = np.empty(len(flat))
-        for start in range(0, len(flat), _BLOCK):
+    def floats(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The numbers that words spell, of the same shape; NaN where a word is not a number."""
+        numbers = np.empty(starts.size)
+        flat = starts.reshape(-1), ends.reshape(-1)
+        for start in range(0, starts.size, _BLOCK):
             block = slice(start, start + _BLOCK)
-            numbers[block] = self._convert(self._starts[flat[block]], self._ends[flat[block]])
-        return numbers.reshape(index.shape)
+            numbers[block] = self._convert(flat[0][block], flat[1][block])
+        return numbers.reshape(starts.shape)
 
     def _convert(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
         sign = self._characters[starts]

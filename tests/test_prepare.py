@@ -295,10 +295,8 @@ def group_ended(process):
 
 def kill(process, whole):
     """Kill a run, either all of its processes or the first, whose death the others must notice."""
-    if whole:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
+    with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+        (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
     wait_until(lambda: group_ended(process))
 
@@ -343,12 +341,13 @@ def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected)
     process = start(tmp_path, clips)
     wait_until(lambda: len(finished(tmp_path)) >= 2)
     parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (entry / "stat").exists():
-            parents[int(entry.name)] = int(
-                (entry / "stat").read_text().rpartition(")")[2].split()[1]
-            )
-    worker = next(pid for pid in parents if parents.get(parents[pid]) == process.pid)
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    # the last of its line: a worker, whether forked by the run or by a server of it
+    worker = process.pid
+    while children := [child for child, parent in parents.items() if parent == worker]:
+        worker = max(children)
     os.kill(worker, signal.SIGKILL)
     _, message = process.communicate()
     assert process.returncode == 1

@@ -47,12 +47,17 @@ def bits(word):
     return struct.pack("d", np.nan if np.isnan(number) else number)
 
 
+def numbers_of(text):
+    words = Words(text.encode())
+    return words.floats(*words.all)
+
+
 @settings(max_examples=300)
 @given(st.lists(decimals | digits | anything | st.floats().map(repr), min_size=1))
 @example(list(ODD))
 @example([f"{sign}{word}" for word in ODD[:10] for sign in "+-"])
 def test_numbers_are_those_of_float_to_the_last_bit(words):
-    numbers = Words(" ".join(words).encode()).floats(np.arange(len(words)))
+    numbers = numbers_of(" ".join(words))
     assert [struct.pack("d", number) for number in numbers] == [bits(word) for word in words]
 
 
@@ -66,7 +71,7 @@ def test_numbers_of_every_length_and_point_are_those_of_float():
         for m in range(18)
         if n + m
     ]
-    numbers = Words("\n".join(words).encode()).floats(np.arange(len(words)))
+    numbers = numbers_of("\n".join(words))
     assert [struct.pack("d", number) for number in numbers] == [bits(word) for word in words]
 
 
@@ -76,6 +81,7 @@ def test_numbers_of_every_length_and_point_are_those_of_float():
 @example(b"\n")
 @example(b"1")
 @example(b" 1 \r\n\r\n2")
+@example(b"1 2 3\n" * 40 + b"1" * 63 + b" 2\n" + b" " * 63 + b"1 2 3\n")
 def test_words_and_lines_are_those_of_split(text):
     words = Words(text)
     spaced = bytes(byte if byte > 32 or byte == 10 else 32 for byte in text)
@@ -83,7 +89,15 @@ def test_words_and_lines_are_those_of_split(text):
     lines = lines if lines[-1] else lines[:-1]
     assert words.lines == len(lines)
     assert list(words.counts) == [len(line.split()) for line in lines]
-    assert [words[i] for i in range(words.first[-1])] == spaced.split()
+    # the words' places count from 16 characters before the text
+    found = [(bytes(16) + text)[a:b] for a, b in zip(*words.all, strict=True)]
+    assert found == spaced.split()
+    for number in range(1, 4):
+        chosen = np.flatnonzero(words.counts >= number)
+        starts, ends = words.leading(chosen, number)
+        expected = words.first[chosen][:, None] + np.arange(number)
+        assert np.array_equal(starts, words.all[0][expected])
+        assert np.array_equal(ends, words.all[1][expected])
 
 
 @pytest.mark.parametrize(
@@ -99,3 +113,9 @@ def test_words_and_lines_are_those_of_split(text):
 )
 def test_a_line_of_one_whole_number(text, number):
     assert Words(text).integer(0) == number
+    assert Words(b"x\n" + text).integers().tolist() == [-1, -1 if number is None else number]
+
+
+def test_integers_of_lines_have_up_to_three_digits():
+    text = b"0\n25\n 007 \n1000\n1 2\n\n-1\n2.5\nab\n999\r\n"
+    assert Words(text).integers().tolist() == [0, 25, 7, -1, -1, -1, -1, -1, -1, 999]

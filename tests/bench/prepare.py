@@ -2,8 +2,8 @@
 
     python tests/bench/prepare.py [clips, 2000 by default]
 
-The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought to
-at least 50 frames and copied under new names with other last digits. RELEASED names a checkout
+The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought
+to at least 50 frames and copied under new names with other last digits. RELEASED names a checkout
 of the released code, whose generator is then measured on the first of the same clips. Linux only.
 """
 
@@ -37,9 +37,8 @@ if __name__ == "__main__":
     ).frames)
 """
 RELEASED_CLIPS = 60
-PADDED = (
-    2 * 300 * 2 * 25 * 3 * 4
-)  # bytes a clip in the released code's arrays: once for each protocol
+PADDED = 2 * 300 * 2 * 25 * 3 * 4  # bytes a clip in the released code's arrays, for two protocols
+MEMBERS = 114_480  # clips in the archives of NTU-120
 
 
 def main() -> None:
@@ -50,12 +49,16 @@ def main() -> None:
             36, 1, 0, 0, 0
         )  # PR_SET_CHILD_SUBREAPER: wait for grandchildren too
         texts = sources()
-        ntu = make_ntu(folder / "ntu.zip", texts, clips)
-        print(f"{clips} clips of {ntu.stat().st_size / clips / 1e3:.0f} kB packed")
-        report("NTU", ntu, "ntu", clips, folder)
+        archive = make_ntu(folder / "ntu.zip", texts, clips)
+        print(f"{clips} clips of {archive.stat().st_size / clips / 1e3:.0f} kB packed")
+        report("NTU", archive, "ntu", clips, folder)
         if "RELEASED" in os.environ:
-            seconds = released(Path(os.environ["RELEASED"]), ntu, folder)
-            print(f"released generator, both protocols: {RELEASED_CLIPS / seconds:.1f} clips/s")
+            wall, cpu = released(Path(os.environ["RELEASED"]), archive, folder)
+            print(
+                f"released generator, both protocols, {RELEASED_CLIPS} clips: "
+                f"{RELEASED_CLIPS / wall:.1f} clips/s, "
+                f"{cpu / RELEASED_CLIPS * 1e3:.0f} ms CPU a clip"
+            )
         else:
             print("released generator: not measured (RELEASED=path of a checkout)")
         if (REAL / "pku").is_dir():
@@ -196,23 +199,26 @@ def make_pku(folder: Path, videos: int) -> tuple[Path, int]:
     return folder / "pku.zip", videos * 20
 
 
-def released(checkout: Path, source: Path, folder: Path) -> float:
-    """Seconds that the released generator takes for both protocols of the first clips."""
+def released(checkout: Path, source: Path, folder: Path) -> tuple[float, float]:
+    """Seconds, and seconds of CPU, of the released generator for both protocols of some clips."""
     with zipfile.ZipFile(source) as archive:
         for name in archive.namelist()[:RELEASED_CLIPS]:
             archive.extract(name, folder / "unpacked")
     start = time.perf_counter()
-    subprocess.run(
+    process = subprocess.Popen(
         [
             *(sys.executable, "ntu_gendata.py"),
             *("--data_path", folder / "unpacked" / "clips", "--out_folder", folder / "released"),
         ],
         cwd=checkout / "data_gen",
-        check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    return time.perf_counter() - start
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    if status:
+        sys.exit(f"{checkout}: its generator failed")
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
 
 
 def disk(folder: Path, texts: list[bytes]) -> None:
@@ -221,7 +227,8 @@ def disk(folder: Path, texts: list[bytes]) -> None:
     make_ntu(once, texts, len(texts))
     frames = sum(int(text.partition(b"\n")[0]) for text in texts)
     print(
-        f"disk, {len(texts)} clips of {frames / len(texts):.0f} frames; the released code writes {PADDED / 1e3:.0f} kB a clip"
+        f"disk, {len(texts)} clips of {frames / len(texts):.0f} frames; "
+        f"the released code writes {PADDED / 1e3:.0f} kB a clip"
     )
     for keepbits in (0, 16, 13, 10):
         output = folder / "once.zarr"
