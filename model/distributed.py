@@ -1,6 +1,7 @@
 """One process or many: what a training step needs to know of the others. Alone, nothing happens."""
 
 import os
+import warnings
 
 import torch
 import torch.distributed as dist
@@ -71,6 +72,9 @@ def parallel(network: nn.Module, device: torch.device, *, unused: bool = False) 
         return network
     if device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return nn.parallel.DistributedDataParallel(
-        network, broadcast_buffers=False, find_unused_parameters=unused
-    )
+    # Queues are equal in all processes already, and running statistics are not worth the traffic.
+    with warnings.catch_warnings():  # the successor of `broadcast_buffers` copies them at the start
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+        return nn.parallel.DistributedDataParallel(
+            network, broadcast_buffers=False, find_unused_parameters=unused
+        )

@@ -1,0 +1,202 @@
+"""How fast are training, the frozen encoder and its probes? Printed; nothing here is a test.
+
+    python -m tests.bench.training
+
+All at the paper's size, batch 16, on the CPU. RELEASED names a checkout of the released code, which
+is then measured in alternation with ours, each round in a process of its own; the best of all
+rounds counts. Wall time suffers from other programs, CPU time hardly does: with THREADS=1 it is the
+fairest measure on a machine that is shared. ROUNDS says how often (2 by default).
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+BATCH = 16
+TRAIN, TEST, CLASSES = 40_091, 16_487, 60  # ntu60 xsub
+NETWORKS = [("ours", "fp32"), ("ours", "bf16"), ("released", "fp32"), ("released", "bf16")]
+
+
+def main() -> None:
+    released = os.environ.get("RELEASED")
+    threads = os.environ.get("THREADS", str(torch.get_num_threads()))
+    print(f"torch {torch.__version__}, {threads} threads, batch {BATCH}: best wall / CPU seconds")
+    if not released:
+        print("RELEASED is not set: the released code is not measured")
+    best: dict[tuple[str, str, str], list[float]] = {}
+    for _ in range(int(os.environ.get("ROUNDS", "2"))):
+        for which, precision in NETWORKS:
+            if which == "ours" or released:
+                for line in worker("network", which, precision):
+                    name, wall, cpu = line.split()
+                    key = which, precision, name
+                    before = best.get(key, [float("inf")] * 2)
+                    best[key] = [min(before[0], float(wall)), min(before[1], float(cpu))]
+    for (which, precision, name), (wall, cpu) in best.items():
+        print(f"{name:8} {which:8} {precision} {wall:7.3f} / {cpu:.3f}", end="")
+        if which == "ours" and released:
+            for other in ("fp32", "bf16"):
+                walls, cpus = best["released", other, name] if name != "views" else (0.0, 0.0)
+                if walls:
+                    print(f"  released {other} x {walls / wall:.2f} / {cpus / cpu:.2f}", end="")
+        print()
+    print("`views` makes both views of a batch and is not part of `step`.")
+    linear = {key: float(value) for key, value in (line.split() for line in worker("linear"))}
+    frozen = best["ours", "fp32", "forward"][0] / BATCH
+    ours = (TRAIN + TEST) * frozen + 80 * linear["epoch"]
+    print(
+        f"linear evaluation of ntu60 xsub, 80 epochs: ours {ours:.0f} s, of which cached features "
+        f"{(TRAIN + TEST) * frozen:.0f} s ({TRAIN + TEST} clips at a measured {frozen:.3f} s) and "
+        f"epochs {80 * linear['epoch']:.0f} s (one measured)"
+    )
+    if released:
+        frozen = best["released", "fp32", "forward"][0] / BATCH
+        theirs = 80 * ((TRAIN + TEST) * frozen + linear["epoch"])
+        print(f"  released: every clip in every epoch, {theirs:.0f} s: x {theirs / ours:.0f}")
+    print(
+        f"kNN of 2,048 of {TEST} queries against {TRAIN} x 4,096 features: {linear['knn']:.1f} s, "
+        f"{linear['memory']:.0f} MB beside the features; more queries need no more memory"
+    )
+
+
+def worker(*arguments: str) -> list[str]:
+    command = [sys.executable, "-m", "tests.bench.training", *arguments]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [line.removeprefix("= ") for line in output.splitlines() if line.startswith("= ")]
+
+
+def report(name: str, function: Callable[[], object], times: int = 2) -> None:
+    """Prints the best wall and CPU seconds of a few calls after one that does not count."""
+    function()
+    wall = cpu = float("inf")
+    for _ in range(times):
+        walls, cpus = time.perf_counter(), time.process_time()
+        function()
+        wall = min(wall, time.perf_counter() - walls)
+        cpu = min(cpu, time.process_time() - cpus)
+    print(f"= {name} {wall:.4f} {cpu:.4f}", flush=True)
+
+
+def network(which: str, precision: str) -> None:
+    torch.manual_seed(0)
+    views = torch.randn(2, BATCH, 3, 64, 25, 2)
+    low = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    if which == "released":
+        sys.path.insert(0, os.environ["RELEASED"])
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+        from scd.builder import SCD_Net
+
+        size = {"hidden_size": 2048, "num_head": 8, "num_layer": 1, "num_class": 128}
+        net = SCD_Net(size, 128, 8192, 0.999, 0.2)
+        frozen = net.encoder_q.encoder
+        entropy = torch.nn.CrossEntropyLoss()
+
+        def loss() -> torch.Tensor:
+            out = net(*views)
+            return sum(entropy(a, b) for a, b in zip(out[:4], out[4:], strict=True))
+
+        def represent(x: torch.Tensor) -> object:
+            return frozen.eval()(x)
+    else:
+        from model.contrast import SCDNet
+        from model.encoder import Encoder, Projector, folded
+        from skeletons.layout import KINECT_V2
+
+        net = SCDNet(Projector(Encoder(parents=KINECT_V2.parents)))
+
+        def loss() -> torch.Tensor:
+            return net(*views)[0]
+
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    fused = {"fused": True} if which == "ours" else {}
+    optimiser = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4, **fused)
+
+    def step() -> None:
+        with low:
+            value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+
+    report("step", step)
+    if which == "ours":
+        represent = folded(net.query.encoder).represent
+        report("views", both_views())
+
+    def forward() -> None:
+        with torch.no_grad(), low:
+            represent(views[0])
+
+    report("forward", forward)
+
+
+def both_views() -> Callable[[], object]:
+    """Makes query and key views of 16 clips of 100 frames with all augmentations."""
+    from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
+    from skeletons.layout import KINECT_V2
+
+    frames, offsets = torch.randn(100 * BATCH, 2, 25, 3), torch.arange(0, 100 * BATCH + 1, 100)
+    return lambda: training_view(
+        frames,
+        offsets,
+        torch.arange(BATCH).repeat(2),
+        size=64,
+        kind="joint",
+        parents=KINECT_V2.parents,
+        swap=KINECT_V2.swap,
+        crop=Crop(),
+        rotate=Rotate(),
+        flip=Flip(),
+        shear=Shear(),
+        spatial_mask=SpatialMask(),
+        temporal_mask=TemporalMask(),
+        seed=0,
+        epoch=0,
+        view=torch.arange(2).repeat_interleave(BATCH),
+    )
+
+
+def linear() -> None:
+    from model.probes import linear_probe, nearest
+
+    torch.manual_seed(0)
+    features, labels = torch.randn(TRAIN, 4096), torch.randint(CLASSES, (TRAIN,))
+    queries, answers = torch.randn(TEST, 4096), torch.randint(CLASSES, (TEST,))
+    start = time.perf_counter()
+    linear_probe(
+        features,
+        labels,
+        queries,
+        answers,
+        classes=CLASSES,
+        epochs=1,
+        lr=0.01,
+        momentum=0.9,
+        batch=1024,
+        milestones=[],
+        seed=0,
+        device="cpu",
+    )
+    print(f"= epoch {time.perf_counter() - start:.3f}")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    nearest(queries[:2048], features)
+    print(f"= knn {time.perf_counter() - start:.3f}")
+    print(f"= memory {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3:.1f}")
+
+
+if __name__ == "__main__":
+    if "THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["THREADS"]))
+    match sys.argv[1:]:
+        case []:
+            main()
+        case ["network", which, precision]:
+            network(which, precision)
+        case ["linear"]:
+            linear()
