@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all repro test lint bench
+.PHONY: all repro test lint bench experiments
 all: repro
 
 repro: .venv/installed
@@ -18,6 +18,10 @@ lint: .venv/installed
 
 bench: .venv/installed
 	python -m tests.bench.prepare
+
+# What experiments changed and what came of it; `dvc exp show` alone shows every parameter too.
+experiments: .venv/installed
+	dvc exp show --only-changed --drop 'data/|metrics/|State|Executor'
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
