@@ -1,0 +1,98 @@
+"""Experiments as DVC's users run them: sweeps, the table, apply, branch, refusals."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from clone import ROOT, Clone
+
+# The ablations of the paper, one parameter each.
+ABLATIONS = [
+    "pretrain.terms",
+    "pretrain.temperature",
+    "pretrain.queue",
+    "pretrain.momentum",
+    "encoder.layers",
+    "encoder.width",
+    "runs.ntu60-xsub.stream",
+    "views.spatial_mask.kind",
+    "views.spatial_mask.joints",
+    "views.temporal_mask.masked",
+    *(
+        f"views.{augmentation}.probability"
+        for augmentation in ("rotate", "flip", "shear", "spatial_mask", "temporal_mask")
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_one_parameter_of_pretraining(name: str) -> None:
+    value: Any = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key in name.split("."):
+        value = value[key]
+    pretrain = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["pretrain"]["do"]
+    tracked = [entry.replace("${key}", "ntu60-xsub") for entry in pretrain["params"]]
+    assert any(name == entry or name.startswith(f"{entry}.") for entry in tracked)
+
+
+def experiments(clone: Clone) -> dict[str, dict[str, Any]]:
+    """Parameters and metrics of the last commit's experiments, by name."""
+    head = json.loads(clone.dvc("exp", "show", "--json"))[1]
+    return {one["name"]: one["revs"][-1]["data"] for one in head["experiments"] or []}
+
+
+def test_a_grid_through_the_queue(clone: Clone) -> None:
+    grid = ("-S", "retrieval.k=2,3", "-S", "views.flip.probability=0,1")
+    assert clone.dvc("exp", "run", "--queue", *grid).count("Queueing with overrides") == 4
+    clone.dvc("queue", "remove", "--all")
+    clone.dvc("exp", "run", "--queue", "--name", "three", "-S", "retrieval.k=3")
+    # The worker holds the output open, so this returns when the queue is empty.
+    clone.dvc("queue", "start")
+    found = experiments(clone)["three"]
+    assert found["params"]["params.yaml"]["data"]["retrieval"]["k"] == 3
+    metrics = {path for path, content in found["metrics"].items() if content["data"]}
+    assert metrics == {"metrics/summary.json"}
+
+    head = clone.git("rev-parse", "HEAD")
+    clone.dvc("exp", "branch", "three", "neighbours")
+    assert "k: 3" in clone.git("show", "neighbours:params.yaml")
+    clone.dvc("exp", "apply", "three")
+    assert clone.git("rev-parse", "HEAD") == head
+    assert yaml.safe_load((clone.path / "params.yaml").read_text())["retrieval"]["k"] == 3
+    summary = json.loads((clone.path / "metrics/summary.json").read_text())
+    assert summary == found["metrics"]["metrics/summary.json"]["data"]
+    assert clone.stale() == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("pretrain.queue=9", "pretrain.queue is 9, allowed: a multiple of pretrain.batch, 4"),
+        ("pretrain.terms=[ti,tt]", "allowed: a list: any of ti, si, it, is"),
+        ("runs.ntu60-xsub.protocol=xset", "Parameters 'datasets.ntu60.protocols.xset' are missing"),
+        ("pretrain.queu=8", "Could not override 'pretrain.queu'"),
+    ],
+)
+def test_an_experiment_with_an_invalid_value_runs_nothing(
+    clone: Clone, change: str, message: str
+) -> None:
+    before = (clone.path / "params.yaml").read_text()
+    try:
+        said = clone.dvc("exp", "run", "-S", change, fails=True)
+        assert message in said
+        assert said.count("Running stage") <= 1, "the first stage that would run refuses"
+    finally:
+        (clone.path / "params.yaml").write_text(before)
+        clone.dvc("checkout")  # DVC clears a stage's outputs before it starts the stage
+
+
+def test_the_readme_s_table_of_experiments(clone: Clone) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    command = next(line for line in makefile.splitlines() if line.startswith("\tdvc exp show"))
+    drop = command.split("--drop ")[1].strip("'")
+    clone.dvc("exp", "run", "--name", "two", "-S", "retrieval.k=2")
+    shown = clone.dvc("exp", "show", "--csv", "--only-changed", "--drop", drop)
+    columns = shown.splitlines()[0].split(",")
+    assert "retrieval.k" in columns
+    assert not [name for name in columns if "/" in name]
