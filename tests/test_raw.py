@@ -16,27 +16,25 @@ from stages import raw
 ACCESS = "https://example.org/request"
 
 
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+
+
 class Project:
-    """A project folder with a params.yaml, as the working directory."""
+    """A project folder with the default params.yaml and one more dataset, as working directory."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.params = {
-            "sources": {},
-            "datasets": {},
-            "synthetic": {
-                **{"seed": 0, "actions": 2, "subjects": 2, "cameras": 1, "frames": [8, 9]},
-                **{"noise": 0.01, "ntu": {"setups": 1, "replications": 1}},
-                "pku": {"recordings": 2, "instances": 2},
-            },
-        }
+        self.params = yaml.safe_load(PARAMS.read_text())
+        self.params["synthetic"] |= {"actions": 2, "subjects": 2, "cameras": 1, "frames": [8, 9]}
 
-    def dataset(self, source: str, skeletons: list[str], form: str = "ntu", **entry) -> None:
-        archives = {"skeletons": skeletons, "labels": [], "splits": [], **entry.pop("archives", {})}
+    def dataset(
+        self, source: str, skeletons: list[str], like: str = "ntu60", **entry: object
+    ) -> None:
+        archives = {"skeletons": skeletons, "labels": [], "splits": []}
         self.params["sources"]["mine"] = source
         self.params["datasets"]["mine"] = {
-            **{"format": form, "layout": "kinect-v2", "archives": archives},
-            **{"md5": {}, "access": ACCESS, **entry},
+            **self.params["datasets"][like],
+            **{"archives": archives, "access": ACCESS, **entry},
         }
         (self.root / "params.yaml").write_text(yaml.safe_dump(self.params))
 
@@ -68,24 +66,26 @@ def owned(tmp_path) -> Path:
 
 
 def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
-    project.dataset("synthetic", ["x.zip", "y.zip/inner"], leave_out=None)
+    project.dataset("synthetic", ["x.zip", "y.zip/inner"])
     assert raw.main("mine").startswith("data/raw/mine: ")
     assert sorted(project.brought) == ["mine/x.zip", "mine/y.zip"]
 
-    project.dataset(
-        "synthetic", ["v.zip"], "pku", archives={"labels": ["l.zip"], "splits": ["s.txt"]}
-    )
+    archives = {"skeletons": ["v.zip"], "labels": ["l.zip"], "splits": ["s.txt"]}
+    protocols = {"xsub": {"split": "s.txt"}}
+    project.dataset("synthetic", [], "pku2", archives=archives, protocols=protocols)
     raw.main("mine")
     assert sorted(project.brought) == ["mine/l.zip", "mine/s.txt", "mine/v.zip"]
 
 
-def test_synthetic_numbers_without_sense_and_other_formats_are_refused(project):
-    project.params["synthetic"]["actions"] = 0
-    project.dataset("synthetic", ["x.zip"])
-    with pytest.raises(ValueError, match="actions must be"):
-        raw.main("mine")
-    project.dataset("synthetic", ["x.zip"], "bvh")
+def test_synthetic_numbers_and_formats_without_sense_are_refused(project):
+    project.dataset("synthetic", ["x.zip"], format="bvh")
     with pytest.raises(ValueError, match="nothing synthetic comes in the format bvh"):
+        raw.main("mine")
+    archives = {"skeletons": ["v.zip"], "labels": ["l.zip"], "splits": ["cross_subject_v2.txt"]}
+    protocols = {"xsub": {"split": "cross_subject_v2.txt"}}
+    project.params["synthetic"]["cameras"] = 4
+    project.dataset("synthetic", [], "pku2", archives=archives, protocols=protocols)
+    with pytest.raises(ValueError, match="cameras must be at most 3 for PKU-MMD, not 4"):
         raw.main("mine")
     assert not project.brought
 
