@@ -48,6 +48,13 @@ _ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO = range(5)
 
 _DEGREE = np.pi / 180
 
+# How hard the recordings are. What pretraining's views undo (the way a body is turned in its first
+# frame, by which it is normalised; the side; the tempo) is large. What they keep and no action
+# explains (posture, sway) is small, or it would be the easiest way to tell clips apart.
+_TURNED = np.array((55, 70, 55)) * _DEGREE  # at most, about x, y and z
+_STANCE, _POSTURE, _SWAY = 3 * _DEGREE, 1.5 * _DEGREE, 1 * _DEGREE  # standard deviations
+_GUESS = 4  # times the noise: the error of a hidden joint
+
 
 class Figure:
     """A layout's skeleton in its rest pose. `hinge[j]` is the axis about which joint j bends, or
@@ -190,7 +197,7 @@ def _subject(figure: Figure, *key: int) -> Subject:
     rng = np.random.default_rng(key)
     swap = list(figure.layout.swap)
     stretch = rng.normal(1, 0.08, figure.layout.joints)
-    stance = rng.normal(0, 4 * _DEGREE, (figure.layout.joints, 3))
+    stance = rng.normal(0, _STANCE, (figure.layout.joints, 3))
     return Subject(
         bones=figure.bones * (rng.uniform(0.85, 1.12) * (stretch + stretch[swap]) / 2)[:, None],
         stance=(stance + stance[swap] * (1, -1, -1)) / 2,
@@ -244,8 +251,8 @@ def _body(
     `facing` radians."""
     shape = (figure.layout.joints, 3)
     moving = (figure.reach > 0)[:, None]
-    turns = np.tile(subject.stance + rng.normal(0, 5 * _DEGREE, shape) * moving, (frames, 1, 1))
-    sway = rng.normal(0, 2 * _DEGREE, (3, *shape)) * moving
+    turns = np.tile(subject.stance + rng.normal(0, _POSTURE, shape) * moving, (frames, 1, 1))
+    sway = rng.normal(0, _SWAY, (3, *shape)) * moving
     for wave, period in zip(sway, rng.uniform(20, 90, 3), strict=True):
         turns += (
             wave * np.sin(2 * np.pi * (np.arange(frames) / period + rng.random()))[:, None, None]
@@ -257,7 +264,7 @@ def _body(
         turns[start:end] += _act(figure, acts[number], role, subject, end - start, rng)
         settled = start + rng.uniform(0.1, 0.25) * (end - start)
         times += [start, settled, end]
-        leans += [rng.uniform(-30, 30, 3) * _DEGREE, np.zeros(3), np.zeros(3)]
+        leans += [rng.uniform(-_TURNED, _TURNED), np.zeros(3), np.zeros(3)]
     lean = np.stack([np.interp(np.arange(frames), times, axis) for axis in np.transpose(leans)], 1)
     turns[:, figure.root] += lean * (1, 0, 1)
     joints = figure.place(turns, subject.bones)
@@ -315,7 +322,7 @@ def _see(
         start, length = rng.integers(len(seen)), rng.integers(4, 16)
         body, joint = rng.integers(2), rng.integers(figure.layout.joints)
         inferred[start : start + length, body, joint] = True
-    error[inferred] += rng.normal(0, 8 * noise, (np.count_nonzero(inferred), 3))
+    error[inferred] += rng.normal(0, _GUESS * noise, (np.count_nonzero(inferred), 3))
     return (seen + error) * there, inferred & there[..., 0]
 
 
