@@ -18,6 +18,7 @@ lint: .venv/installed
 
 bench: .venv/installed
 	python -m tests.bench.prepare
+	python -m tests.bench.training
 
 # What experiments changed and what came of it; `dvc exp show` alone shows every parameter too.
 experiments: .venv/installed

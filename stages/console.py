@@ -25,8 +25,11 @@ def run(main: Callable[..., str]) -> None:
     A mistake in the data, the parameters or the files ends the program with one line, not with a
     traceback.
     """
+    title = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
         if said := main(*sys.argv[1:]):
             print(said)
     except (ValueError, FileNotFoundError, PermissionError) as error:
-        sys.exit(f"{' '.join([Path(sys.argv[0]).stem, *sys.argv[1:]])}: {error}")
+        sys.exit(f"{title}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{title}: interrupted")
