@@ -126,3 +126,13 @@ def test_the_loss_is_the_sum_of_the_chosen_terms(terms: tuple[str, ...]) -> None
 
 def test_dropout_is_off_where_asked() -> None:
     assert all(m.p == 0 for m in tiny().modules() if isinstance(m, nn.Dropout))
+
+
+def test_a_collapsed_network_finds_no_key() -> None:
+    net = tiny()
+    same = [torch.ones(4, 8)] * 3
+    for domain in DOMAINS:
+        net.queue(domain).copy_(F.normalize(torch.ones(16, 8), dim=1))
+    _, figures = net.compare(same, same)
+    assert figures["accuracy"] == 0
+    assert figures["ti"].item() == pytest.approx(math.log(17), rel=1e-5)
