@@ -41,7 +41,7 @@ REST: dict[str, dict[int, tuple[float, float, float]]] = {
 }
 
 PKU_VIEWS = "LMR"
-TWO_PERSON = 5  # every fifth action is one of two people
+TWO_PERSON = 10  # every tenth action is one of two people
 
 # What the random numbers of a stream are for.
 _ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO = range(5)
@@ -51,7 +51,7 @@ _DEGREE = np.pi / 180
 # How hard the recordings are. What pretraining's views undo (the way a body is turned in its first
 # frame, by which it is normalised; the side; the tempo) is large. What they keep and no action
 # explains (posture, sway) is small, or it would be the easiest way to tell clips apart.
-_TURNED = np.array((55, 70, 55)) * _DEGREE  # at most, about x, y and z
+_TURNED = np.array((10, 10, 10)) * _DEGREE  # at most, about x, y and z
 _STANCE, _POSTURE, _SWAY = 3 * _DEGREE, 1.5 * _DEGREE, 1 * _DEGREE  # standard deviations
 _GUESS = 4  # times the noise: the error of a hidden joint
 
@@ -375,8 +375,8 @@ def ntu_clips(
         room = _scene(figure, pair, [(number, 0, length)], acts, length, rng)
         if number % TWO_PERSON == 0:
             if index % 3 == 0:  # the second person is lost on the way, or never seen
-                room[length // 3 if index % 2 else 0 :, 1] = 0
-        elif index % 11 == 4:  # a ghost: a small still body beside the person
+                room[length // 3 if index % 4 == 1 else 0 :, 1] = 0
+        elif index % 41 == 4:  # a ghost: a small still body beside the person
             ghost = figure.place(np.zeros((1, layout.joints, 3)), figure.bones / 3)
             room[length // 4 : length // 2, 1] = ghost + np.array((0.8, 0.5, 0.3))
         if index % 13 == 6:

@@ -2,6 +2,6 @@
 
 import os
 
-# Threads that wait for each other while another program holds a core must not spin: on two shared
-# cores spinning made a training step many times slower. Set before torch loads OpenMP.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait for each other while another program holds a core must not spin for long: on two
+# shared cores that made a training step many times slower. Set before torch loads OpenMP.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
