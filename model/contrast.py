@@ -109,6 +109,12 @@ class SCDNet(nn.Module):
         return loss, {name: figure.detach() for name, figure in figures.items()}
 
     @torch.no_grad()
+    def fill(self, view: Tensor) -> None:
+        """Enters the keys of a view (B, 3, T, V, M) without a training step."""
+        zs = self.key(view)
+        self.enter({d: F.normalize(z.float(), dim=1) for d, z in zip(DOMAINS, zs, strict=True)})
+
+    @torch.no_grad()
     def follow(self) -> None:
         """The key network's parameters move towards the query network's."""
         torch._foreach_lerp_(

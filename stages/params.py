@@ -193,6 +193,11 @@ SCHEMA: dict[str, Any] = {
         "terms": P("terms of the loss, query to key", str, options=TERMS, many=True),
         "projection": P("size of the vectors that are contrasted", int, low=1),
         "queue": P("length of each of the three queues", int, "keys", low=1),
+        "queue_start": P(
+            "what is in the queues at first; the released code starts with random vectors",
+            str,
+            options=("random", "keys"),
+        ),
         "momentum": P("part of the key encoder that a step keeps", float, low=0, high=1),
         "temperature": P("divides the similarities in the loss", float, above=0),
         "batch": P("clips in a training step", int, "clips", low=2),

@@ -1,5 +1,6 @@
 """Contrastive pretraining of one run: the protocol's training clips, without their labels."""
 
+from itertools import cycle, islice
 from pathlib import Path
 
 import torch
@@ -41,9 +42,9 @@ def main(run: str) -> str:
         network.key.compile()
     together = distributed.parallel(network, device, unused=len(settings["terms"]) < len(TERMS))
 
-    def step(clips_of_batch: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def pair(clips_of_batch: Tensor, epoch: int) -> Tensor:
         indices = clips_of_batch.to(frames.device)
-        both = training_view(
+        return training_view(
             frames,
             offsets,
             indices.repeat(2),
@@ -61,6 +62,9 @@ def main(run: str) -> str:
             epoch=epoch,
             view=torch.arange(2, device=frames.device).repeat_interleave(len(indices)),
         ).x.to(device)
+
+    def step(clips_of_batch: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        both = pair(clips_of_batch, epoch)
         with precise(device, settings["precision"]):
             return together(*both.chunk(2))
 
@@ -70,17 +74,21 @@ def main(run: str) -> str:
         inputs=(f"data/{dataset}.zarr",),
         minutes=p["machine"]["checkpoint_minutes"],
     )
+    loader = batches(
+        chosen,
+        batch=settings["batch"],
+        seed=seed,
+        drop_last=True,
+        rank=distributed.rank(),
+        ranks=distributed.ranks(),
+    )
+    if settings["queue_start"] == "keys":
+        for some in islice(cycle(loader), settings["queue"] // settings["batch"]):
+            network.fill(pair(some, -1).chunk(2)[1])
     curve = train(
         step,
         network,
-        batches(
-            chosen,
-            batch=settings["batch"],
-            seed=seed,
-            drop_last=True,
-            rank=distributed.rank(),
-            ranks=distributed.ranks(),
-        ),
+        loader,
         seed=seed,
         epochs=settings["epochs"],
         lr=settings["lr"],

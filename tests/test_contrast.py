@@ -136,3 +136,16 @@ def test_a_collapsed_network_finds_no_key() -> None:
     _, figures = net.compare(same, same)
     assert figures["accuracy"] == 0
     assert figures["ti"].item() == pytest.approx(math.log(17), rel=1e-5)
+
+
+def test_filling_enters_the_momentum_networks_keys() -> None:
+    torch.manual_seed(0)
+    net = tiny()
+    view = torch.randn(4, 3, 16, KINECT_V2.joints, 2)
+    weights = [p.clone() for p in net.parameters()]
+    keys = dict(zip(DOMAINS, net.key(view), strict=True))
+    net.fill(view)
+    for domain in DOMAINS:
+        torch.testing.assert_close(net.queue(domain)[:4], F.normalize(keys[domain], dim=1))
+    assert net.pointer == 4
+    assert all(map(torch.equal, weights, net.parameters()))

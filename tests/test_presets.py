@@ -48,6 +48,7 @@ PAPER = {
     "pretrain.terms": ["ti", "si", "it", "is"],
     "pretrain.projection": 128,
     "pretrain.queue": 8192,
+    "pretrain.queue_start": "random",
     "pretrain.momentum": 0.999,
     "pretrain.temperature": 0.2,
     "pretrain.batch": 64,
