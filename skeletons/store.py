@@ -1,9 +1,11 @@
 """The prepared clips of a dataset: one zarr v3 group, and the same in memory.
 
-    frames       (F, 2, V, 3) float32   metres, the frames of all clips one after the other offsets
-    (N + 1,) int64         clip i is frames[offsets[i] : offsets[i + 1]] label ...    (N,) int32
-    label (0-based), subject, camera, setup, replication, raw_frames name         (N,) string
-    sorted splits/NAME  (N,) int8              a split list: 1 train, 0 test, -1 neither
+    frames       (F, 2, V, 3) float32   metres, the frames of all clips one after the other
+    offsets      (N + 1,) int64         clip i is frames[offsets[i] : offsets[i + 1]]
+    label ...    (N,) int32             label (0-based), subject, camera, setup, replication,
+                                        raw_frames
+    name         (N,) string            sorted
+    splits/NAME  (N,) int8              a split list: 1 train, 0 test, -1 neither
 
 `frames` is kept in shards of many chunks, few files whatever the number of clips; a shard is
 written by one task.
