@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """The joints of one sensor, all indices 0-based.
+    """The joints of one sensor, all indices 0-based, and how many `bodies` a prepared clip has.
 
     `bones` are (joint, parent) pairs, one for each joint but the root. `swap[j]` is the joint that
     a left-right flip puts at `j`. A prepared clip is centred on `centre` and turned so that, in the
@@ -15,6 +15,7 @@ class Layout:
 
     name: str
     joints: int
+    bodies: int
     bones: tuple[tuple[int, int], ...]
     swap: tuple[int, ...]
     centre: int
@@ -33,6 +34,7 @@ class Layout:
 KINECT_V2 = Layout(
     name="kinect-v2",
     joints=25,
+    bodies=2,
     bones=(
         *((0, 1), (1, 20), (2, 20), (3, 2)),
         *((4, 20), (5, 4), (6, 5), (7, 6), (21, 22), (22, 7)),
@@ -49,4 +51,27 @@ KINECT_V2 = Layout(
     across=(4, 8),
 )
 
-LAYOUTS = {layout.name: layout for layout in (KINECT_V2,)}
+# Kinect v1, in the order of its SDK: hip centre, spine, shoulder centre, head, then left arm, right
+# arm, left leg and right leg, four joints each from the body outwards. NW-UCLA (Wang et al., CVPR
+# 2014) has them, of one person.
+KINECT_V1 = Layout(
+    name="kinect-v1",
+    joints=20,
+    bodies=1,
+    bones=(
+        *((0, 1), (1, 2), (3, 2)),
+        *((4, 2), (5, 4), (6, 5), (7, 6)),
+        *((8, 2), (9, 8), (10, 9), (11, 10)),
+        *((12, 0), (13, 12), (14, 13), (15, 14)),
+        *((16, 0), (17, 16), (18, 17), (19, 18)),
+    ),
+    swap=(
+        *(0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7),
+        *(16, 17, 18, 19, 12, 13, 14, 15),
+    ),
+    centre=1,
+    up=(0, 1),
+    across=(4, 8),
+)
+
+LAYOUTS = {layout.name: layout for layout in (KINECT_V2, KINECT_V1)}

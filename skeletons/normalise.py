@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from skeletons.layout import Layout
 
-BODIES = 2
 _PARALLEL = 1e-6  # below this, a vector or an angle is taken for zero
 
 
-def largest_bodies(bodies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The two bodies of largest energy, larger first: (M, T, V, 3) -> (2, T, V, 3), zeros for a
-    missing one.
+def largest_bodies(bodies: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+    """The `number` bodies of largest energy, larger first: (M, T, V, 3) -> (number, T, V, 3), zeros
+    for a missing one.
 
     Energy is the sum over x, y, z of that coordinate's standard deviation over all joints of all
     frames in which the body is present. A sensor's ghost bodies (a chair, a reflection) hardly move
@@ -32,8 +31,8 @@ def largest_bodies(bodies: NDArray[np.float64]) -> NDArray[np.float64]:
             for body, seen in zip(bodies, present, strict=True)
         ]
         # reversed like the released code's, so that the later of two equal bodies comes first
-        order = np.argsort(energy, kind="stable")[::-1][:BODIES].tolist()
-    chosen = np.zeros((BODIES, *bodies.shape[1:]))
+        order = np.argsort(energy, kind="stable")[::-1][:number].tolist()
+    chosen = np.zeros((number, *bodies.shape[1:]))
     chosen[: len(order)] = bodies[order]
     return chosen
 
@@ -41,11 +40,11 @@ def largest_bodies(bodies: NDArray[np.float64]) -> NDArray[np.float64]:
 def normalise(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32]:
     """Fill missing frames, centre on the first body's spine, turn it upright and frontal.
 
-    (2, T, V, 3) metres in the sensor's axes -> (T, 2, V, 3) metres with the first body's
+    (M, T, V, 3) metres in the sensor's axes -> (T, M, V, 3) metres with the first body's
     `layout.centre` at the origin of every frame and, in its first frame, `layout.up` along z and
     `layout.across` along x.
     """
-    clip = np.zeros((bodies.shape[1], BODIES, *bodies.shape[2:]), np.float32)
+    clip = np.zeros((bodies.shape[1], len(bodies), *bodies.shape[2:]), np.float32)
     filled = [_fill(body) for body in bodies.astype(np.float32)]
     spine = filled[0][:, layout.centre : layout.centre + 1]
     first = _centre(filled[0][:1], spine[:1])

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skeletons import archive
+from skeletons.layout import Layout
 from skeletons.normalise import largest_bodies
 from skeletons.recording import Broken, BrokenClip, Clip, Recording, coordinates
 from skeletons.text import Words
@@ -58,14 +59,17 @@ def plan(
 
 
 def read(
-    data: bytes, recording: Recording, *, joints: int, max_frames: int
+    data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
 ) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip, its number of frames and its two largest bodies (2, T, V, 3), or why it
-    is broken.
+    """The recording's clip, its number of frames and its largest bodies (M, T, V, 3), as many as
+    the layout has, or why it is broken.
+
+    `classes` is for formats that state the label in the recording, `max_frames` for those that cut
+    long videos.
     """
     (clip,) = recording.clips
     try:
-        bodies = largest_bodies(parse(data, joints=joints))
+        bodies = largest_bodies(parse(data, joints=layout.joints), layout.bodies)
         if not bodies.any():
             raise BrokenClip("no body: all coordinates are zero")
     except BrokenClip as error:

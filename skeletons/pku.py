@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skeletons import archive
-from skeletons.normalise import BODIES
+from skeletons.layout import Layout
 from skeletons.recording import Broken, BrokenClip, Clip, EmptyClip, Recording, coordinates
 from skeletons.text import Words
 
@@ -67,15 +67,15 @@ def plan(
 
 
 def read(
-    data: bytes, recording: Recording, *, joints: int, max_frames: int
+    data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
 ) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clips, each with its number of frames and its bodies (2, T, V, 3), or why it
+    """The recording's clips, each with its number of frames and its bodies (M, T, V, 3), or why it
     is broken.
 
     Of a clip of more than `max_frames` the centre is kept. A clip without any body is an EmptyClip.
     """
     try:
-        words, length = _frames(data, joints=joints)
+        words, length = _frames(data, layout)
     except BrokenClip as error:
         for clip in recording.clips:
             yield clip, 0, error
@@ -89,7 +89,7 @@ def read(
                 reason = f"ends at frame {end}, after the video's {length}"
                 raise BrokenClip(reason, clip.line, clip.file)
             start += max(frames - max_frames, 0) // 2
-            bodies = _bodies(words, start, min(end, start + max_frames), joints=joints)
+            bodies = _bodies(words, start, min(end, start + max_frames), layout)
             if not bodies.any():
                 raise EmptyClip("no body: all joints are zero", clip.line, clip.file)
         except BrokenClip as error:
@@ -98,19 +98,19 @@ def read(
             yield clip, frames, bodies
 
 
-def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
-    """The bodies of a video in the order of the file: (2, T, V, 3) metres, absent ones 0.
+def parse(data: bytes, layout: Layout) -> NDArray[np.float64]:
+    """The bodies of a video in the order of the file: (M, T, V, 3) metres, absent ones 0.
 
     Raises BrokenClip, and nothing else, for whatever is not a valid video.
     """
-    words, length = _frames(data, joints=joints)
-    return _bodies(words, 0, length, joints=joints)
+    words, length = _frames(data, layout)
+    return _bodies(words, 0, length, layout)
 
 
-def _frames(data: bytes, *, joints: int) -> tuple[Words, int]:
+def _frames(data: bytes, layout: Layout) -> tuple[Words, int]:
     """The words of a video and the number of its frames; BrokenClip unless all are whole."""
     words = Words(data)
-    values = BODIES * joints * 3
+    values = layout.bodies * layout.joints * 3
     if not words.first[-1]:
         raise BrokenClip("0 frames", 1)
     length = int(np.flatnonzero(words.counts)[-1]) + 1  # blank lines may follow
@@ -121,9 +121,9 @@ def _frames(data: bytes, *, joints: int) -> tuple[Words, int]:
     return words, length
 
 
-def _bodies(words: Words, start: int, end: int, *, joints: int) -> NDArray[np.float64]:
-    """The bodies (2, T, V, 3) of some frames; BrokenClip when a number in them is not metres."""
-    shape = (end - start, BODIES, joints, 3)
+def _bodies(words: Words, start: int, end: int, layout: Layout) -> NDArray[np.float64]:
+    """The bodies (M, T, V, 3) of some frames; BrokenClip when a number in them is not metres."""
+    shape = (end - start, layout.bodies, layout.joints, 3)
     values = math.prod(shape[1:])
     starts, ends = (all_[start * values : end * values].reshape(shape) for all_ in words.all)
     return coordinates(words, starts, ends).swapaxes(0, 1)

@@ -43,7 +43,7 @@ from tqdm import tqdm
 from skeletons import archive, protocols, store
 from skeletons.archive import ArchiveError
 from skeletons.layout import Layout
-from skeletons.normalise import BODIES, normalise
+from skeletons.normalise import normalise
 from skeletons.recording import Broken, BrokenClip, Clip, EmptyClip, Recording
 
 GROUP = 24 << 20  # bytes of text that a worker reads at a time
@@ -61,7 +61,7 @@ class Format(Protocol):
     ) -> tuple[list[Recording], list[Broken]]: ...
 
     def read(
-        self, data: bytes, recording: Recording, *, joints: int, max_frames: int
+        self, data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
     ) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]: ...
 
 
@@ -82,13 +82,14 @@ class _Job(NamedTuple):
     folder: Path
     format: str
     layout: Layout
+    classes: int
     max_frames: int
     keepbits: int | None
     shard: int
 
     @property
     def frame(self) -> tuple[int, int, int]:
-        return BODIES, self.layout.joints, 3
+        return self.layout.bodies, self.layout.joints, 3
 
     def group(self, index: int) -> Path:
         return self.folder / f"group-{index:06}"
@@ -166,8 +167,8 @@ def prepare(
     recordings, listed = _leave_out(recordings, leave_out)
     planned = [clip for recording in recordings for clip in recording.clips]
     _missing(planned, expected or {}, require_complete)
-    job = _Job(Path.cwd(), Path(), format, layout, max_frames, keepbits, shard)
-    identity = _identity(job, recordings, memberships, classes, group, on_error)
+    job = _Job(Path.cwd(), Path(), format, layout, classes, max_frames, keepbits, shard)
+    identity = _identity(job, recordings, memberships, group, on_error)
     job = job._replace(folder=scratch.absolute() / f"prepare-{identity}")
     try:
         with _alone(job.folder):
@@ -184,7 +185,7 @@ def prepare(
             except PrepareError:
                 shutil.rmtree(job.folder)
                 raise
-            _finish(job, clips, recordings, memberships, classes)
+            _finish(job, clips, recordings, memberships)
             for used in job.folder.glob("group-*"):  # of no use without the shards
                 used.unlink()
             _place(job.folder / "store", output)
@@ -280,7 +281,7 @@ def _identity(job: _Job, recordings: list[Recording], *others: object) -> str:
     for module in ("archive", "normalise", "prepare", "recording", "store", "text", job.format):
         digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     versions = (np.__version__, zarr.__version__, numcodecs.__version__)
-    shared = (job.format, job.layout, job.max_frames, job.keepbits, job.shard)
+    shared = (job.format, job.layout, job.classes, job.max_frames, job.keepbits, job.shard)
     digest.update(repr((versions, shared, _plain(others))).encode())
     for member, clips in recordings:
         digest.update(repr((member.name, member.size, member.stamp, clips)).encode())
@@ -409,7 +410,7 @@ def _read_group(job: _Job, index: int, recordings: list[Recording], keep: bool) 
             broken += [Broken(clip.name, place, None, str(error)) for clip in recording.clips]
             continue
         for clip, raw_frames, outcome in read(
-            data, recording, joints=job.layout.joints, max_frames=job.max_frames
+            data, recording, layout=job.layout, classes=job.classes, max_frames=job.max_frames
         ):
             if isinstance(outcome, BrokenClip):
                 stops = not isinstance(outcome, EmptyClip)
@@ -460,7 +461,6 @@ def _finish(
     clips: list[tuple[Clip, int, int]],
     recordings: list[Recording],
     memberships: dict[str, tuple[frozenset[str], frozenset[str]]],
-    classes: int,
 ) -> None:
     sources = {
         clip.name: recording.member.stem for recording in recordings for clip in recording.clips
@@ -485,8 +485,7 @@ def _finish(
         name=[clip.name for clip, _, _ in clips],
         splits=splits,
         layout=job.layout,
-        bodies=BODIES,
-        attributes={"classes": classes, "format": job.format, "keepbits": job.keepbits},
+        attributes={"classes": job.classes, "format": job.format, "keepbits": job.keepbits},
         shard=job.shard,
     )
 

@@ -1,6 +1,6 @@
 """The prepared clips of a dataset: one zarr v3 group, and the same in memory.
 
-    frames       (F, 2, V, 3) float32   metres, the frames of all clips one after the other
+    frames       (F, M, V, 3) float32   metres, the frames of all clips one after the other
     offsets      (N + 1,) int64         clip i is frames[offsets[i] : offsets[i + 1]]
     label ...    (N,) int32             label (0-based), subject, camera, setup, replication,
                                         raw_frames
@@ -98,7 +98,6 @@ def finish(
     name: list[str],
     splits: Mapping[str, NDArray[np.int8]],
     layout: Layout,
-    bodies: int,
     attributes: Mapping[str, Any],
     shard: int,
 ) -> None:
@@ -114,7 +113,7 @@ def finish(
             entry.unlink()
     (folder / "frames" / "zarr.json").unlink(missing_ok=True)
     group = zarr.open_group(folder, mode="a", attributes={"layout": layout.name, **attributes})
-    _create_frames(group, (int(offsets[-1]), bodies, layout.joints, 3), shard)
+    _create_frames(group, (int(offsets[-1]), layout.bodies, layout.joints, 3), shard)
     group.create_array("offsets", data=offsets)
     group.create_array("name", data=np.array(name, np.dtypes.StringDType()))
     for field in FIELDS:

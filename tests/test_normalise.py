@@ -33,13 +33,13 @@ def clips(arrays: Path, folder: Path):
     clips(GOLDEN / "prepared_edge.npz", GOLDEN / "edge") + clips(GOLDEN / "prepared.npz", REAL),
 )
 def test_prepared_clips_are_those_of_the_released_code(raw, golden):
-    bodies = largest_bodies(ntu.parse(raw.read_bytes(), joints=KINECT.joints))
+    bodies = largest_bodies(ntu.parse(raw.read_bytes(), joints=KINECT.joints), KINECT.bodies)
     prepared = normalise(bodies, KINECT)
     assert prepared.dtype == np.float32
     np.testing.assert_allclose(prepared, golden, rtol=0, atol=1e-5)
 
 
-def naive(bodies):
+def naive(bodies, layout=KINECT):
     """The rules one by one, a frame and a joint at a time."""
     energies = []
     for body in bodies:
@@ -50,13 +50,13 @@ def naive(bodies):
             mean = sum(values) / len(values)
             energy += (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
         energies.append(energy)
-    order = sorted(range(len(bodies)), key=lambda m: (energies[m], m), reverse=True)[:2]
-    clip = [[frame.astype(np.float32) for frame in bodies[m]] for m in order]
+    order = sorted(range(len(bodies)), key=lambda m: (energies[m], m), reverse=True)
+    clip = [[frame.astype(np.float32) for frame in bodies[m]] for m in order[: layout.bodies]]
     length, joints = len(bodies[0]), bodies.shape[2]
-    while len(clip) < 2:
+    while len(clip) < layout.bodies:
         clip.append([np.zeros((joints, 3), np.float32)] * length)
 
-    for m in range(2):
+    for m in range(layout.bodies):
         empty = np.zeros((joints, 3), np.float32)
         if clip[m][0].sum() == 0:
             seen = [frame for frame in clip[m] if frame.sum() != 0]
@@ -67,14 +67,14 @@ def naive(bodies):
         if last:
             clip[m] = [clip[m][t % last] if t >= last else clip[m][t] for t in range(length)]
 
-    centred = np.zeros((length, 2, joints, 3), np.float32)
+    centred = np.zeros((length, layout.bodies, joints, 3), np.float32)
     for t in range(length):
-        for m in range(2):
+        for m in range(layout.bodies):
             for j in range(joints):
                 if clip[m][t][j].sum() != 0:
-                    centred[t, m, j] = clip[m][t][j] - clip[0][t][KINECT.centre]
+                    centred[t, m, j] = clip[m][t][j] - clip[0][t][layout.centre]
 
-    for (start, end), target in ((KINECT.up, [0, 0, 1]), (KINECT.across, [1, 0, 0])):
+    for (start, end), target in ((layout.up, [0, 0, 1]), (layout.across, [1, 0, 0])):
         vector = (centred[0, 0, end] - centred[0, 0, start]).astype(np.float64)
         axis = np.cross(vector, target)
         if np.abs(axis).sum() < 1e-6:
@@ -82,7 +82,7 @@ def naive(bodies):
         axis /= np.linalg.norm(axis)
         angle = np.arccos(np.dot(vector / np.linalg.norm(vector), target))
         for t in range(length):
-            for m in range(2):
+            for m in range(layout.bodies):
                 for j in range(joints):
                     x = centred[t, m, j].astype(np.float64)
                     # Rodrigues' rotation of a vector
@@ -111,13 +111,13 @@ def raw_bodies(draw):
 @given(raw_bodies())
 def test_prepared_clips_follow_the_rules_one_by_one(raw):
     np.testing.assert_allclose(
-        normalise(largest_bodies(raw), KINECT), naive(raw), rtol=0, atol=2e-5
+        normalise(largest_bodies(raw, 2), KINECT), naive(raw), rtol=0, atol=2e-5
     )
 
 
 def test_the_first_frame_stands_upright_and_faces_the_front():
     raw = np.random.default_rng(0).normal(size=(1, 5, KINECT.joints, 3))
-    first = normalise(largest_bodies(raw), KINECT)[0, 0]
+    first = normalise(largest_bodies(raw, 2), KINECT)[0, 0]
     across = first[KINECT.across[1]] - first[KINECT.across[0]]
     np.testing.assert_allclose(first[KINECT.centre], 0, atol=1e-6)
     np.testing.assert_allclose(across / np.linalg.norm(across), [1, 0, 0], atol=1e-3)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from skeletons import pku
 from skeletons.archive import Member
+from skeletons.layout import KINECT_V2, Layout
 from skeletons.protocols import split_list
 from skeletons.recording import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
 
 JOINTS = 2
+PAIR = Layout("pair", JOINTS, 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1))
 VALUES = 2 * JOINTS * 3
 
 
@@ -106,7 +108,7 @@ def read(data, *rows, max_frames=300):
         Clip(f"c{i}", 0, rows=row, file="l.txt", line=i + 1) for i, row in enumerate(rows)
     )
     recording = Recording(Member("a", "v.txt", 0, 0), clips)
-    return list(pku.read(data, recording, joints=JOINTS, max_frames=max_frames))
+    return list(pku.read(data, recording, layout=PAIR, classes=51, max_frames=max_frames))
 
 
 def test_clips_are_cut_from_the_video_and_long_ones_keep_their_centre():
@@ -152,7 +154,7 @@ FAULTS = {
 @pytest.mark.parametrize(("data", "line", "reason"), FAULTS.values(), ids=FAULTS)
 def test_a_broken_video_is_refused_with_the_line_and_the_reason(data, line, reason):
     with pytest.raises(BrokenClip) as error:
-        pku.parse(data, joints=JOINTS)
+        pku.parse(data, PAIR)
     assert reason in error.value.reason
     assert error.value.line == line
     assert [type(outcome) for _, _, outcome in read(data, (0, 1), (0, 2))] == [BrokenClip] * 2
@@ -180,10 +182,10 @@ def test_any_bytes_are_a_valid_video_or_the_one_error(data):
     except ValueError:
         valid = False
     if valid:
-        assert np.array_equal(pku.parse(data, joints=JOINTS), expected)
+        assert np.array_equal(pku.parse(data, PAIR), expected)
     else:
         with pytest.raises(BrokenClip, match=r"^.+$"):
-            pku.parse(data, joints=JOINTS)
+            pku.parse(data, PAIR)
 
 
 def test_a_split_list_is_read_with_its_quirks():
@@ -205,6 +207,6 @@ REAL = Path(__file__).parents[2] / "shared" / "real" / "pku" / "A10N08-L.txt"
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"no {REAL}")
 def test_a_real_video_is_read_as_by_numpy():
-    bodies = pku.parse(REAL.read_bytes(), joints=25)
+    bodies = pku.parse(REAL.read_bytes(), KINECT_V2)
     expected = np.loadtxt(REAL).reshape(-1, 2, 25, 3).swapaxes(0, 1)
     assert np.array_equal(bodies, expected)

@@ -125,7 +125,7 @@ def test_a_figure_at_rest_is_its_own_mirror_image_and_stands_upright():
 
 
 def test_a_layout_without_a_rest_pose_is_refused():
-    line = Layout("line", 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1))
+    line = Layout("line", 2, 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1))
     with pytest.raises(ValueError, match="no rest pose for layout 'line'"):
         synthetic.Figure(line)
 
