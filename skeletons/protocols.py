@@ -19,11 +19,12 @@ def split(clips: Clips, rule: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDA
 
     `rule` is `{"train": {field: values}}`, where the field is subject, camera, setup or replication
     and values a list of numbers, "even" or "odd": other clips are test; several fields must all
-    agree. Or it is `{"split": name}`, where the name is that of a split list of the dataset: clips
-    on neither side of it are neither.
+    agree. With `"test": {field: values}` beside it, other clips than these are neither. Or it is
+    `{"split": name}`, where the name is that of a split list of the dataset: clips on neither side
+    of it are neither.
 
-    Raises ValueError for a rule that is neither, names an unknown field or list, or leaves a side
-    without clips.
+    Raises ValueError for a rule that is none of these, names an unknown field or list, leaves a
+    side without clips or puts a clip on both.
     """
     if set(rule) == {"split"}:
         if rule["split"] not in clips.splits:
@@ -31,15 +32,17 @@ def split(clips: Clips, rule: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDA
             raise ValueError(f"split list {rule['split']!r} is not in the data, which has: {known}")
         side = clips.splits[rule["split"]]
         train, test = side == 1, side == 0
-    elif set(rule) == {"train"} and rule["train"]:
-        train = np.ones(len(clips), bool)
-        for field, values in rule["train"].items():
-            train &= _agrees(clips, field, values)
-        test = ~train
+    elif {"train"} <= set(rule) <= {"train", "test"} and all(rule.values()):
+        train = _chosen(clips, rule["train"])
+        test = _chosen(clips, rule["test"]) if "test" in rule else ~train
     else:
         raise ValueError(
-            f"protocol {dict(rule)!r} is neither train: {{field: values}} nor split: file"
+            f"protocol {dict(rule)!r} is neither train: {{field: values}}, with or without "
+            "test: {field: values}, nor split: file"
         )
+    if (train & test).any():
+        twice = clips.name[np.argmax(train & test)]
+        raise ValueError(f"protocol {dict(rule)!r} has clip {twice} in both training and test")
     for name, chosen in (("training", train), ("test", test)):
         if not chosen.any():
             raise ValueError(f"protocol {dict(rule)!r} leaves no {name} clip of {len(clips)}")
@@ -61,6 +64,11 @@ def split_list(text: str) -> tuple[frozenset[str], frozenset[str]]:
     if train & test:
         raise ValueError(f"{min(train & test)} is in both lists")
     return train, test
+
+
+def _chosen(clips: Clips, fields: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Which clips agree with the values of all fields."""
+    return np.all([_agrees(clips, field, values) for field, values in fields.items()], axis=0)
 
 
 def _agrees(clips: Clips, field: str, values: str | Sequence[int]) -> NDArray[np.bool_]:
