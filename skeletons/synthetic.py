@@ -1,8 +1,8 @@
-"""Made-up recordings of human-like motion, in the archives and file formats of NTU RGB+D and
-PKU-MMD.
+"""Made-up recordings of human-like motion, in the archives and file formats of NTU RGB+D, PKU-MMD
+and NW-UCLA.
 
 A figure with fixed bones is bent joint by joint. An action is a seeded choice of a few joints with
-a rhythm of their own; it is the same motion in both formats. Who performs it (size, proportions,
+a rhythm of their own; it is the same motion in every format. Who performs it (size, proportions,
 speed, reach, stance, which hand), how (onset, tempo, the way the body faces when the recording
 starts, idle sway) and how it is seen (camera, sensor noise) differ from clip to clip and say
 nothing about the action.
@@ -11,6 +11,7 @@ Every random number comes from (seed, what it is for), so the archives are a fun
 parameters.
 """
 
+import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,13 +39,20 @@ REST: dict[str, dict[int, tuple[float, float, float]]] = {
         **{21: (-0.23, 0.74, -0.11), 12: (-0.08, 0.90, 0), 13: (-0.10, 0.48, -0.03)},
         **{14: (-0.10, 0.09, 0.02), 15: (-0.12, 0.03, -0.09)},
     },
+    "kinect-v1": {
+        **{0: (0, 0.93, 0), 1: (0, 1.00, 0), 2: (0, 1.48, 0.01), 3: (0, 1.70, -0.02)},
+        **{4: (-0.17, 1.42, 0.01), 5: (-0.22, 1.14, 0.03), 6: (-0.23, 0.90, -0.04)},
+        **{7: (-0.23, 0.82, -0.07), 12: (-0.08, 0.90, 0), 13: (-0.10, 0.48, -0.03)},
+        **{14: (-0.10, 0.09, 0.02), 15: (-0.12, 0.03, -0.09)},
+    },
 }
 
 PKU_VIEWS = "LMR"
+NWUCLA_ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)  # in the order of their labels, 1 to 10
 TWO_PERSON = 10  # every tenth action is one of two people
 
 # What the random numbers of a stream are for.
-_ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO = range(5)
+_ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO, _NWUCLA_SUBJECT, _NWUCLA_CLIP = range(7)
 
 _DEGREE = np.pi / 180
 
@@ -151,9 +159,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Clip:
-    """What the sensor delivered: joints (T, 2, joints, 3) in metres of the camera, in the order of
-    the file and zero where there is no body; inferred (T, 2, joints) where the sensor guessed.
-    `labels`: (action, start, end) rows."""
+    """What the sensor delivered: joints (T, bodies, joints, 3) in metres of the camera, in the
+    order of the file and zero where there is no body; inferred (T, bodies, joints) where the sensor
+    guessed. `labels`: (action, start, end) rows."""
 
     name: str
     joints: Array
@@ -297,7 +305,7 @@ def _scene(
 
 
 def _present(joints: Array) -> NDArray[np.bool_]:
-    """Which bodies (T, 2) there are in joints (T, 2, joints, 3)."""
+    """Which bodies (T, M) there are in joints (T, M, joints, 3)."""
     return np.any(joints != 0, axis=(2, 3))
 
 
@@ -320,7 +328,7 @@ def _see(
     inferred = np.zeros(seen.shape[:3], dtype=np.bool_)
     for _ in range(1 + len(seen) // 20):
         start, length = rng.integers(len(seen)), rng.integers(4, 16)
-        body, joint = rng.integers(2), rng.integers(figure.layout.joints)
+        body, joint = rng.integers(seen.shape[1]), rng.integers(figure.layout.joints)
         inferred[start : start + length, body, joint] = True
     error[inferred] += rng.normal(0, _GUESS * noise, (np.count_nonzero(inferred), 3))
     return (seen + error) * there, inferred & there[..., 0]
@@ -432,6 +440,52 @@ def pku_videos(
         yield Clip(name, *_see(figure, room, yaw, 1, noise, rng), labels)
 
 
+def nwucla_clips(
+    layout: Layout,
+    *,
+    seed: int,
+    actions: int,
+    subjects: int,
+    cameras: int,
+    executions: int,
+    frames: tuple[int, int],
+    noise: float,
+    progress: Progress = iter,
+) -> Iterator[Clip]:
+    """Clips of NW-UCLA, sorted by name: every action by every subject, execution and camera.
+
+    `frames` and `noise` are as in `ntu_clips`; of some clips the sensor kept one frame. The people
+    are others. A number that makes no sense raises ValueError.
+    """
+    _check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
+    _check(frames, noise, executions=executions)
+    if actions > len(NWUCLA_ACTIONS):
+        raise ValueError(
+            f"actions must be at most {len(NWUCLA_ACTIONS)} for NW-UCLA, not {actions}"
+        )
+    figure = Figure(layout)
+    acts = {number: action(figure, number, seed=seed) for number in NWUCLA_ACTIONS[:actions]}
+    people = [_subject(figure, seed, _NWUCLA_SUBJECT, person) for person in range(subjects)]
+    keys = [
+        (number, person, execution, camera)
+        for number in acts
+        for person in range(1, subjects + 1)
+        for execution in range(1, executions + 1)
+        for camera in range(1, cameras + 1)
+    ]
+    for index, key in enumerate(progress(keys)):
+        number, person, _, camera = key
+        rng = np.random.default_rng((seed, _NWUCLA_CLIP, *key))
+        length = int(rng.integers(*frames, endpoint=True))
+        pair = people[person - 1], people[person % subjects]
+        room = _scene(figure, pair, [(number, 0, length)], acts, length, rng)[:, : layout.bodies]
+        yaw = 45 * _DEGREE * (camera - (cameras + 1) / 2)
+        joints, inferred = _see(figure, room, yaw, 1, noise, rng)
+        kept = 1 if index % 29 == 11 else length
+        name = "a{:02}_s{:02}_e{:02}_v{:02}".format(*key)
+        yield Clip(name, joints[:kept], inferred[:kept], [(number, 0, kept)])
+
+
 def ntu_text(layout: Layout, clip: Clip, *, crlf: bool) -> bytes:
     """A clip as the text of a `.skeleton` file."""
     leaf = np.bincount(layout.parents, minlength=layout.joints) == 0
@@ -469,6 +523,17 @@ def pku_text(clip: Clip, *, indent: bool) -> bytes:
     values = clip.joints.reshape(len(clip.joints), -1)
     line = indent * " " + " ".join(["%.6f"] * values.shape[1]) + "\n"
     return (line * len(values) % tuple(values.ravel().tolist())).encode()
+
+
+def nwucla_text(clip: Clip) -> bytes:
+    """A clip as the JSON of NW-UCLA."""
+    ((number, _, _),) = clip.labels
+    fields = {
+        "file_name": clip.name,
+        "skeletons": clip.joints[:, 0].round(6).tolist(),
+        "label": 1 + NWUCLA_ACTIONS.index(number),
+    }
+    return json.dumps(fields).encode()
 
 
 def label_text(clip: Clip) -> bytes:
@@ -531,6 +596,14 @@ def write_pku(
             parts[name[-1] == "L" if "view" in split else name[3:6] in tested].append(name)
         (folder / split).parent.mkdir(parents=True, exist_ok=True)
         (folder / split).write_bytes(split_text(*parts))
+
+
+def write_nwucla(folder: Path, clips: Iterable[Clip], *, skeletons: Sequence[str]) -> None:
+    """Write clips into the archives `skeletons`, as `write_ntu` does."""
+    with ExitStack() as stack:
+        archives = [_Archive(folder, name, None, stack) for name in skeletons]
+        for index, clip in enumerate(clips):
+            archives[index % len(archives)].add(f"{clip.name}.json", nwucla_text(clip))
 
 
 class _Archive:

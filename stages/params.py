@@ -92,7 +92,8 @@ class Each:
 
 @dataclass(frozen=True)
 class Rule:
-    """Which clips of a dataset train: `train: {field: values}`, or `split: <one of its lists>`."""
+    """Which clips of a dataset train: `train: {field: values}`, perhaps with a `test` of that form,
+    or `split: <one of its lists>`."""
 
     meaning: str
 
@@ -264,7 +265,7 @@ SCHEMA: dict[str, Any] = {
         "seed": P("start of every random number of the recordings", int, low=0),
         "actions": P("actions", int, low=1, high=99),
         "subjects": P("people", int, low=1, high=99),
-        "cameras": P("cameras of an NTU recording", int, low=1, high=99),
+        "cameras": P("cameras", int, low=1, high=99),
         "frames": P("shortest and longest clip", int, "frames", low=8, many=True),
         "noise": P("standard deviation of a joint's error", float, "metres", low=0),
         "ntu": {
@@ -275,11 +276,14 @@ SCHEMA: dict[str, Any] = {
             "recordings": P("long videos of a person", int, low=1, high=99),
             "instances": P("actions in a video", int, low=1, high=99),
         },
+        "nwucla": {"executions": P("times a person repeats an action", int, low=1, high=99)},
     },
     "datasets": Each(
         "what there is to know of a dataset; those that `sources` does not name cost nothing",
         {
-            "format": P("module of `skeletons` that reads the archives, `ntu` or `pku`", str),
+            "format": P(
+                "module of `skeletons` that reads the archives: `ntu`, `pku` or `nwucla`", str
+            ),
             "layout": P("the sensor's joints", str, options=tuple(LAYOUTS)),
             "classes": P("actions", int, low=1),
             "archives": {
@@ -294,10 +298,13 @@ SCHEMA: dict[str, Any] = {
                 "setups": P("setups of the complete dataset", int, low=1, null=True),
                 "cameras": P("cameras of the complete dataset", int, low=1, null=True),
             },
-            "access": P("where to ask for the archives", str, null=True),
+            "access": P("where the archives are to be had", str, null=True),
             "protocols": Each(
                 "ways to divide the clips",
-                Rule("`train: {field: numbers, even or odd}`, the rest tests; or `split: list`"),
+                Rule(
+                    "`train: {field: numbers, even or odd}`, the rest or `test` of the same form "
+                    "tests; or `split: list`"
+                ),
             ),
         },
     ),
@@ -371,15 +378,23 @@ def _check_rule(name: str, rule: Any) -> Any:
     match rule:
         case {"split": str(), **rest} if not rest:
             return rule
-        case {"train": dict(fields), **rest} if fields and not rest:
-            numbers = P("", int, low=0, many=True)
-            for field, values in fields.items():
-                if field not in FIELDS:
-                    _refuse(f"{name}.train", field, P("", str, options=FIELDS).allowed)
-                if values not in ("even", "odd") and not (values and numbers.allows(values)):
-                    _refuse(f"{name}.train.{field}", values, "a list of integers, even or odd")
+        case {"train": dict(), **rest} if set(rest) <= {"test"} and all(rule.values()):
+            for side, fields in rule.items():
+                _check_fields(f"{name}.{side}", fields)
             return rule
-    _refuse(name, rule, "train: {field: values} or split: list")
+    _refuse(name, rule, "train: {field: values}, perhaps with test: the same, or split: list")
+
+
+def _check_fields(name: str, fields: Any) -> None:
+    """One side of a rule: fields of clips and their values."""
+    if not isinstance(fields, dict):
+        _refuse(name, fields, "{field: values}")
+    numbers = P("", int, low=0, many=True)
+    for field, values in fields.items():
+        if field not in FIELDS:
+            _refuse(name, field, P("", str, options=FIELDS).allowed)
+        if values not in ("even", "odd") and not (values and numbers.allows(values)):
+            _refuse(f"{name}.{field}", values, "a list of integers, even or odd")
 
 
 def _contradictions(p: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:

@@ -43,7 +43,7 @@ def main(dataset: str) -> str:
 def make_up(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
     """Write synthetic archives under the names of the dataset's own into a folder."""
     layout, archives = LAYOUTS[entry["layout"]], entry["archives"]
-    own = {form: settings[form] for form in ("ntu", "pku")}
+    own = {form: settings[form] for form in ("ntu", "pku", "nwucla")}
     common = {key: value for key, value in settings.items() if key not in own}
     common["progress"] = console.bar("writing", " files")
     match entry["format"]:
@@ -53,6 +53,9 @@ def make_up(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> No
         case "pku":
             videos = synthetic.pku_videos(layout, **common, **own["pku"])
             synthetic.write_pku(folder, videos, **archives)
+        case "nwucla":
+            clips = synthetic.nwucla_clips(layout, **common, **own["nwucla"])
+            synthetic.write_nwucla(folder, clips, skeletons=archives["skeletons"])
         case other:
             raise ValueError(f"nothing synthetic comes in the format {other}: change its source")
 
@@ -67,7 +70,7 @@ def bring(entry: dict[str, Any], source: str, folder: Path) -> None:
     for name in entry["md5"]:
         if name not in archives:
             raise ValueError(f"params.yaml: md5 of {name}, which is not one of the archives")
-    access = f"request access at {entry['access']}" if entry["access"] else "ask its owner for it"
+    access = f"get it through {entry['access']}" if entry["access"] else "ask its owner for it"
     if "://" in source:
         for name in archives:
             fetch(f"{source.rstrip('/')}/{name}", folder / name, access)

@@ -13,7 +13,7 @@ from skeletons import pku, protocols
 from stages import params
 
 ROOT = Path(__file__).parent.parent
-FILES = [ROOT / "params.yaml", ROOT / "presets/paper.yaml"]
+FILES = [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -28,9 +28,9 @@ def keys(tree: Any, schema: Any, name: str = "") -> set[str]:
     return {key for k, part in schema.items() for key in keys(tree[k], part, f"{name}.{k}")}
 
 
-def test_both_scales_have_the_same_keys() -> None:
-    here, paper = (keys(yaml.safe_load(path.read_text()), params.SCHEMA) for path in FILES)
-    assert here == paper
+def test_all_scales_have_the_same_keys() -> None:
+    here, *others = (keys(yaml.safe_load(path.read_text()), params.SCHEMA) for path in FILES)
+    assert all(other == here for other in others)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,14 @@ def test_both_scales_have_the_same_keys() -> None:
             {"views.spatial_mask.joints": 26},
             "views.spatial_mask.joints is 26, allowed: at most the 25 joints of kinect-v2",
         ),
+        (
+            {
+                "sources.nwucla": "synthetic",
+                "runs.mine": {"dataset": "nwucla", "protocol": "xview", "stream": "joint"},
+                "views.spatial_mask.joints": 21,
+            },
+            "views.spatial_mask.joints is 21, allowed: at most the 20 joints of kinect-v1",
+        ),
         ({"views.spatial_mask.kind": "best"}, "allowed: one of top, neighbourhood"),
         ({"views.flip.probability": 1.5}, "views.flip.probability is 1.5, allowed: a number from"),
         ({"views.crop.scale_min": 1, "views.crop.scale_max": 0.5}, "at most scale_max 0.5"),
@@ -87,7 +95,13 @@ def test_both_scales_have_the_same_keys() -> None:
         ),
         ({"datasets.ntu60.protocols.xsub.train": {"hat": [1]}}, "is 'hat', allowed: one of subj"),
         ({"datasets.ntu60.protocols.xsub.train": {"setup": "all"}}, "allowed: a list of integers"),
-        ({"datasets.ntu60.layout": "kinect"}, "allowed: one of kinect-v2"),
+        (
+            {"datasets.nwucla.protocols.val.test": {"camera": "all"}},
+            "protocols.val.test.camera is 'all', allowed: a list of integers, even or odd",
+        ),
+        ({"datasets.nwucla.protocols.val.test": 3}, "protocols.val.test is 3, allowed: {field: "),
+        ({"datasets.nwucla.protocols.val.test": None}, "allowed: train: {field: values}, perhaps "),
+        ({"datasets.ntu60.layout": "kinect"}, "allowed: one of kinect-v2, kinect-v1"),
         ({"semi.fractions": [0.1, 1.1]}, "semi.fractions is [0.1, 1.1], allowed: a list: numbers"),
         ({"semi.balanced": "yes"}, "semi.balanced is 'yes', allowed: true or false"),
         ({"prepare.keepbits": 24}, "allowed: an integer from 1 to 23 or null"),

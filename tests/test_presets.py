@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Dictionaries whose entries an experiment names itself.
 NAMED = {"sources", "runs", "transfers", "ensembles"}
 
@@ -27,13 +28,14 @@ def at(tree: Any, path: str) -> Any:
     return tree
 
 
-@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
 def test_presets_have_the_keys_of_the_default(preset: Path) -> None:
     assert keys(load(f"presets/{preset.name}")) == keys(load("params.yaml"))
 
 
-def test_both_describe_the_datasets_alike() -> None:
-    assert load("presets/paper.yaml")["datasets"] == load("params.yaml")["datasets"]
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
+def test_all_describe_the_datasets_alike(preset: Path) -> None:
+    assert load(f"presets/{preset.name}")["datasets"] == load("params.yaml")["datasets"]
 
 
 PAPER = {
@@ -95,3 +97,23 @@ def test_the_paper_preset_runs_the_papers_tables() -> None:
     }
     # 282,326 steps on ntu60 xsub: 451 epochs of the whole batches in 40,091 clips.
     assert 451 * (40_091 // paper["pretrain"]["batch"]) == 282_326
+
+
+def test_nwucla_at_paper_size_has_the_papers_network_and_length() -> None:
+    ours, paper = load("presets/nwucla-paper.yaml"), load("presets/paper.yaml")
+    assert ours["encoder"] == paper["encoder"]
+    same = ("terms", "projection", "momentum", "temperature", "batch", "lr", "weight_decay")
+    assert {k: ours["pretrain"][k] for k in same} == {k: paper["pretrain"][k] for k in same}
+    batch = ours["pretrain"]["batch"]
+    assert ours["pretrain"]["epochs"] * (1020 // batch) == 6750
+    assert ours["pretrain"]["queue"] < 1020, "a queue that holds a clip twice"
+
+
+@pytest.mark.parametrize("name", ["nwucla", "nwucla-paper"])
+def test_nwucla_runs_the_three_streams_on_view_3(name: str) -> None:
+    p = load(f"presets/{name}.yaml")
+    assert p["sources"] == {"nwucla": "archives"}
+    assert {run["stream"] for run in p["runs"].values()} == {"joint", "bone", "motion"}
+    assert {(r["dataset"], r["protocol"]) for r in p["runs"].values()} == {("nwucla", "xview")}
+    assert set(p["ensembles"]["nwucla-xview-3s"].values()) == set(p["runs"])
+    assert p["semi"]["fractions"] == [0.01, 0.05, 0.1, 0.2, 0.5]

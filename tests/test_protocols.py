@@ -98,6 +98,31 @@ def test_rules() -> None:
         assert sorted([*train, *test]) == list(range(len(names)))
 
 
+def test_a_rule_for_the_test_clips_leaves_others_on_neither_side() -> None:
+    names = [f"S001C{c:03}P{p:03}R001A001" for c in (1, 2, 3) for p in (1, 2, 3)]
+    clips = named(names)
+    rule = {
+        "train": {"camera": [1, 2], "subject": [1, 2]},
+        "test": {"camera": [1, 2], "subject": [3]},
+    }
+    train, test = split(clips, rule)
+    assert [names[i][5:12] for i in train] == ["001P001", "001P002", "002P001", "002P002"]
+    assert [names[i][5:12] for i in test] == ["001P003", "002P003"]
+    rule["test"]["subject"] = [2, 3]
+    with pytest.raises(ValueError, match="has clip S001C001P002R001A001 in both training and test"):
+        split(clips, rule)
+
+
+def test_hyper_parameters_of_nwucla_are_chosen_on_its_training_clips() -> None:
+    """`val` divides the training clips of `xview` by their subjects."""
+    rules = DATASETS["nwucla"]["protocols"]
+    clips = named([f"S000C{c:03}P{p:03}R001A001" for c in (1, 2, 3) for p in range(1, 11)])
+    train, test = split(clips, rules["val"])
+    assert sorted([*train, *test]) == split(clips, rules["xview"])[0].tolist()
+    assert set(clips.subject[train]) == set(range(1, 9))
+    assert set(clips.subject[test]) == {9, 10}
+
+
 def test_a_split_list_may_leave_clips_on_neither_side() -> None:
     clips = named(
         ["S001C001P001R001A001"] * 4, **{"cross-subject.txt": np.array([1, 0, -1, 1], np.int8)}
@@ -115,6 +140,10 @@ def test_a_split_list_may_leave_clips_on_neither_side() -> None:
         ({"train": {"setup": "prime"}}, "'prime' is neither"),
         ({"train": {"subject": [99]}}, "leaves no training clip of 1"),
         ({"test": {}}, "is neither train"),
+        ({"train": {}}, "is neither train"),
+        ({"train": {"camera": [1]}, "test": {}}, "is neither train"),
+        ({"train": {"camera": [1]}, "test": {"camera": [2]}}, "leaves no test clip of 1"),
+        ({"train": {"camera": [1]}, "split": "a.txt"}, "is neither train"),
     ],
 )
 def test_bad_rules_are_refused(rule: dict[str, Any], message: str) -> None:

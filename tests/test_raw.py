@@ -76,6 +76,10 @@ def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
     raw.main("mine")
     assert sorted(project.brought) == ["mine/l.zip", "mine/s.txt", "mine/v.zip"]
 
+    project.dataset("synthetic", ["all_sqe.zip"], "nwucla")
+    raw.main("mine")
+    assert sorted(project.brought) == ["mine/all_sqe.zip"]
+
 
 def test_synthetic_numbers_and_formats_without_sense_are_refused(project):
     project.dataset("synthetic", ["x.zip"], format="bvh")
@@ -136,7 +140,7 @@ def test_a_missing_archive_is_said_with_what_to_do_and_changes_nothing(project, 
         raw.main("mine")
     message = str(error.value)
     assert "\n" not in message
-    assert f"{owned} lacks c.zip, d: request access at {ACCESS}" in message
+    assert f"{owned} lacks c.zip, d: get it through {ACCESS}" in message
     assert "`sources` in params.yaml" in message
     assert list(project.brought) == ["mine/a.zip"]
 
@@ -194,7 +198,9 @@ def test_archives_come_from_a_url(project, owned):
         assert project.brought["mine/b.zip"].read_bytes() == b"archive b"
 
         project.dataset(url, ["a.zip", "c.zip"])
-        with pytest.raises(ValueError, match=f"could not get {url}/c.zip .* access at {ACCESS}"):
+        with pytest.raises(
+            ValueError, match=f"could not get {url}/c.zip .* get it through {ACCESS}"
+        ):
             raw.main("mine")
         assert list(project.brought) == ["mine/b.zip"]
 

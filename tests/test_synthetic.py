@@ -1,5 +1,6 @@
 """The synthetic recordings: real names, formats and quirks, people that move like people."""
 
+import json
 import math
 import re
 import zipfile
@@ -8,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeletons import archive, ntu, pku, synthetic
-from skeletons.layout import KINECT_V2, Layout
+from skeletons import archive, ntu, nwucla, pku, synthetic
+from skeletons.layout import KINECT_V1, KINECT_V2, LAYOUTS, Layout
 
 COMMON = {
     "seed": 0,
@@ -21,6 +22,7 @@ COMMON = {
 }
 NTU = {**COMMON, "setups": 2, "replications": 1}
 PKU = {**COMMON, "recordings": 3, "instances": 12}
+NWUCLA = {**COMMON, "cameras": 3, "executions": 2}
 PKU_ARCHIVES = {
     "skeletons": ["bodies.zip"],
     "labels": ["labels.zip"],
@@ -52,23 +54,34 @@ def pku_folder(videos, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def nwucla_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("nwucla")
+    clips = synthetic.nwucla_clips(KINECT_V1, **NWUCLA)
+    synthetic.write_nwucla(folder, clips, skeletons=["all_sqe.zip"])
+    return folder
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def lengths(joints: np.ndarray) -> np.ndarray:
-    child, parent = np.transpose(KINECT_V2.bones)
+def lengths(joints: np.ndarray, layout: Layout) -> np.ndarray:
+    child, parent = np.transpose(layout.bones)
     return np.linalg.norm(joints[..., child, :] - joints[..., parent, :], axis=-1)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_motion(
-    tmp_path, ntu_folder, pku_folder, clips, videos
+    tmp_path, ntu_folder, pku_folder, nwucla_folder, clips, videos
 ):
     again = synthetic.ntu_clips(KINECT_V2, **NTU)
     archives = ["one.zip", "two.zip/in/side", "three"]
     synthetic.write_ntu(tmp_path / "ntu", KINECT_V2, again, skeletons=archives)
     synthetic.write_pku(tmp_path / "pku", synthetic.pku_videos(KINECT_V2, **PKU), **PKU_ARCHIVES)
+    one_body = synthetic.nwucla_clips(KINECT_V1, **NWUCLA)
+    synthetic.write_nwucla(tmp_path / "nwucla", one_body, skeletons=["all_sqe.zip"])
+    assert contents(tmp_path / "nwucla") == contents(nwucla_folder)
     assert contents(tmp_path / "ntu") == contents(ntu_folder)
     assert contents(tmp_path / "pku") == contents(pku_folder)
     other = next(synthetic.ntu_clips(KINECT_V2, **NTU | {"seed": 1}))
@@ -87,10 +100,11 @@ def test_a_clip_does_not_depend_on_how_many_there_are(clips):
     assert all(same)
 
 
-def test_bones_keep_their_length_when_the_sensor_has_no_noise():
-    for clip in synthetic.ntu_clips(KINECT_V2, **NTU | {"noise": 0.0}):
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
+    for clip in synthetic.ntu_clips(layout, **NTU | {"noise": 0.0}):
         for body in np.moveaxis(clip.joints, 1, 0):
-            seen = lengths(body[body.any((1, 2))])
+            seen = lengths(body[body.any((1, 2))], layout)
             if len(seen):
                 np.testing.assert_allclose(seen, seen[:1].repeat(len(seen), 0), atol=1e-12)
                 assert (seen[0] > 0.01).all()
@@ -114,10 +128,11 @@ def test_rotation_turns_about_the_vector():
     np.testing.assert_allclose(matrices[3] @ vectors[3], vectors[3])
 
 
-def test_a_figure_at_rest_is_its_own_mirror_image_and_stands_upright():
-    figure = synthetic.Figure(KINECT_V2)
-    pose = figure.place(np.zeros((1, KINECT_V2.joints, 3)), figure.bones)[0]
-    mirrored = pose[list(KINECT_V2.swap)] * (-1, 1, 1)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_figure_at_rest_is_its_own_mirror_image_and_stands_upright(layout):
+    figure = synthetic.Figure(layout)
+    pose = figure.place(np.zeros((1, layout.joints, 3)), figure.bones)[0]
+    mirrored = pose[list(layout.swap)] * (-1, 1, 1)
     np.testing.assert_allclose(pose, mirrored, atol=1e-12)
     foot, head = pose[:, 1].argmin(), pose[:, 1].argmax()
     assert {foot, head} <= {3, 15, 19}
@@ -264,6 +279,42 @@ def test_pku_split_lists(pku_folder, videos):
         trained, tested = ({n.strip() for n in line.split(",")} - {""} for line in (train, test))
         assert tested == {video.name for video in videos if in_test in video.name}
         assert trained == {video.name for video in videos} - tested
+
+
+def test_nwucla_archives_are_like_the_real_one(nwucla_folder):
+    with zipfile.ZipFile(nwucla_folder / "all_sqe.zip") as file:
+        assert file.namelist()[:2] == ["all_sqe/", "all_sqe/a01_s01_e01_v01.json"]
+        texts = {name[8:-5]: json.loads(file.read(name)) for name in file.namelist()[1:]}
+    assert list(texts) == sorted(texts)
+    assert len(texts) == 10 * 2 * 2 * 3
+    assert {tuple(text) for text in texts.values()} == {("file_name", "skeletons", "label")}
+    assert {text["file_name"] == name for name, text in texts.items()} == {True}
+    labels = {(int(name[1:3]), text["label"]) for name, text in texts.items()}
+    assert labels == {
+        *((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (8, 7), (9, 8), (11, 9), (12, 10))
+    }
+    numbers = {len(text["skeletons"]) for text in texts.values()}
+    assert min(numbers) == 1
+    assert numbers - {1} <= set(range(20, 31))
+
+
+def test_nwucla_archives_hold_what_was_made(nwucla_folder):
+    recordings, broken = nwucla.plan(
+        [nwucla_folder / "all_sqe.zip"], [], classes=10, interval="half_open"
+    )
+    assert not broken
+    made = list(synthetic.nwucla_clips(KINECT_V1, **NWUCLA))
+    for recording, clip in zip(recordings, made, strict=True):
+        data = archive.read(recording.member)
+        _, body = nwucla.parse(data, joints=KINECT_V1.joints, classes=10)
+        assert recording.clips[0].name == clip.name
+        assert clip.joints.shape[1] == KINECT_V1.bodies
+        np.testing.assert_allclose(body, clip.joints[:, 0], atol=5.1e-7)
+
+
+def test_nwucla_has_ten_actions():
+    with pytest.raises(ValueError, match="actions must be at most 10 for NW-UCLA, not 11"):
+        next(synthetic.nwucla_clips(KINECT_V1, **NWUCLA | {"actions": 11}))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,309 @@
+"""NW-UCLA's JSON: clips as written, each fault with its message; the real clips where there are."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+from clone import TINY, update
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_normalise import naive
+
+from model.encoder import load_encoder
+from skeletons import nwucla, protocols, store
+from skeletons.archive import Member
+from skeletons.layout import KINECT_V1, KINECT_V2, Layout
+from skeletons.prepare import PrepareError, prepare
+from skeletons.recording import FARTHEST, BrokenClip, Clip, Recording
+from stages import embed, params, pretrain, raw, views
+from stages import prepare as prepare_stage
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT.parent / "shared" / "real" / "nwucla" / "all_sqe.zip"
+JOINTS = 2
+PAIR = Layout("pair", JOINTS, 1, ((1, 0),), (0, 1), 0, (0, 1), (0, 1))
+CLIP = {"file_name": "a08_s01_e00_v03", "skeletons": [[[1, 2.5, -3], [4, 5, 6]]] * 2, "label": 7}
+
+
+def text(**fields):
+    """The JSON of a good clip with other fields; a field that is ... is left out."""
+    return json.dumps({k: v for k, v in {**CLIP, **fields}.items() if v is not ...}).encode()
+
+
+def parse(data):
+    return nwucla.parse(data, joints=JOINTS, classes=10)
+
+
+def test_label_and_coordinates_are_those_of_the_file():
+    label, body = parse(text())
+    assert label == 6
+    assert body.tolist() == [[[1, 2.5, -3], [4, 5, 6]]] * 2
+
+
+def test_clips_are_named_by_their_files_and_labelled_by_their_content(tmp_path):
+    with zipfile.ZipFile(tmp_path / "clips.zip", "w") as file:
+        for name in ("a12_s10_e04_v03", "a02_s01_e00_v01", "a02_s01_e00_v01 (1)", "a2_s1_e0_v1"):
+            file.writestr(f"clips/{name}.json", text())
+    recordings, broken = nwucla.plan([tmp_path / "clips.zip"], [], classes=10, interval="half_open")
+    clips = [recording.clips[0] for recording in recordings]
+    assert clips == [
+        Clip("a02_s01_e00_v01", 0, subject=1, camera=1, replication=0),
+        Clip("a12_s10_e04_v03", 0, subject=10, camera=3, replication=4),
+    ]
+    assert {entry.clip for entry in broken} == {"a02_s01_e00_v01 (1)", "a2_s1_e0_v1"}
+    assert {entry.reason for entry in broken} == {"the name is not aAA_sSS_eEE_vVV"}
+    ((clip, frames, bodies),) = read(text(label=10), clips[1])
+    assert clip == clips[1]._replace(label=9)
+    assert frames == 2
+    assert bodies.shape == (1, 2, JOINTS, 3)
+
+
+def read(data, clip):
+    recording = Recording(Member("a", f"{clip.name}.json", 0, 0), (clip,))
+    return list(nwucla.read(data, recording, layout=PAIR, classes=10, max_frames=300))
+
+
+def joint(*values):
+    """A clip of one frame whose second joint has these values, JSON's NaN and Infinity included."""
+    return text(skeletons=[[[1, 2, 3], list(values)]])
+
+
+FAULTS = {
+    "empty": (b"", 1, "not JSON: Expecting value"),
+    "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 1, "not JSON: not UTF-8"),
+    "latin-1": (b'{\n"file_name": "\xe9"}', 2, "not JSON: not UTF-8"),
+    "truncated": (text()[:-20], 1, "not JSON: Expecting"),
+    "line": (b'{"label": 1,\n"skeletons": [[[1,,2]]]}', 2, "not JSON: Expecting value"),
+    "twice": (text() + b"\n" + text(), 2, "not JSON: Extra data"),
+    "deep": (b"[" * 100_000, None, "lists within too many lists"),
+    "list": (b"[1, 2]", None, "not an object with label and skeletons"),
+    "number": (b"7", None, "not an object"),
+    "no label": (text(label=...), None, "no label"),
+    "no skeletons": (text(skeletons=...), None, "no skeletons"),
+    "label 0": (text(label=0), None, "unknown label 0: the dataset has 1 to 10"),
+    "label 11": (text(label=11), None, "unknown label 11"),
+    "label text": (text(label="7"), None, "unknown label '7'"),
+    "label float": (text(label=7.0), None, "unknown label 7.0"),
+    "label true": (text(label=True), None, "unknown label True"),
+    "label null": (text(label=None), None, "unknown label None"),
+    "long label": (b'{"skeletons": [], "label": ' + b"7" * 5000 + b"}", None, "unknown label inf"),
+    "no frame": (text(skeletons=[]), None, "0 frames"),
+    "skeletons text": (text(skeletons="no"), None, "skeletons is not a list of frames"),
+    "skeletons null": (text(skeletons=None), None, "skeletons is not a list of frames"),
+    "frame": (text(skeletons=[[[1, 2, 3]] * 2, 5]), None, "frame 2 is not a list of joints"),
+    "ragged": (
+        text(skeletons=[[[1, 2, 3]] * 2, [[1, 2, 3]]]),
+        None,
+        "1 joints in frame 2 where the layout has 2",
+    ),
+    "joint count": (text(skeletons=[[[1, 2, 3]] * 25]), None, "25 joints in frame 1 where"),
+    "joint": (joint(1, 2), None, "joint 2 in frame 1 is not x, y, z"),
+    "joint text": (text(skeletons=[["ab", "cd"]]), None, "joint 1 in frame 1 is not x, y, z"),
+    "nan": (joint(1, float("nan"), 3), None, "the coordinate nan of joint 2 in frame 1 is not met"),
+    "infinite": (joint(1, float("-inf"), 3), None, "the coordinate -inf of joint 2"),
+    "far": (joint(1e300, 2, 3), None, "the coordinate 1e+300 of joint 2"),
+    "very far": (joint(10**400, 2, 3), None, "the coordinate inf of joint 2"),
+    "text": (joint("1", 2, 3), None, "the coordinate '1' of joint 2"),
+    "true": (joint(1, 2, True), None, "the coordinate True of joint 2"),
+    "list of lists": (joint(1, 2, [3]), None, "the coordinate [3] of joint 2"),
+    "no body": (text(skeletons=[[[0, 0, 0]] * 2] * 3), None, "no body: all coordinates are zero"),
+}
+
+
+@pytest.mark.parametrize(("data", "line", "reason"), FAULTS.values(), ids=FAULTS)
+def test_a_broken_file_is_refused_with_the_reason_and_the_line_if_known(data, line, reason):
+    with pytest.raises(BrokenClip) as error:
+        parse(data)
+    assert reason in error.value.reason
+    assert error.value.line == line
+    clip = Clip("a01_s01_e01_v01", 0)
+    ((same, _, outcome),) = read(data, clip)
+    assert same == clip
+    assert (outcome.reason, outcome.line) == (error.value.reason, error.value.line)
+
+
+def test_broken_clips_stop_the_work_with_a_list_of_them_all(tmp_path):
+    files = {"a01_s01_e01_v01": text(label=0), "a01_s01_e01_v02": b"{\n", "mine": b""}
+    with zipfile.ZipFile(tmp_path / "clips.zip", "w") as file:
+        for name, data in files.items():
+            file.writestr(f"{name}.json", data)
+    with pytest.raises(PrepareError) as error:
+        prepare(
+            tmp_path / "out.zarr",
+            format="nwucla",
+            layout=KINECT_V1,
+            classes=10,
+            skeletons=[tmp_path / "clips.zip"],
+            scratch=tmp_path / "scratch",
+        )
+    place = tmp_path / "clips.zip"
+    assert str(error.value).splitlines()[1:] == [
+        f"  a01_s01_e01_v01: {place}/a01_s01_e01_v01.json: unknown label 0: "
+        "the dataset has 1 to 10",
+        f"  a01_s01_e01_v02: {place}/a01_s01_e01_v02.json, line 2: not JSON: "
+        "Expecting property name enclosed in double quotes",
+        f"  mine: {place}/mine.json: the name is not aAA_sSS_eEE_vVV",
+    ]
+
+
+# ---- Any bytes -----------------------------------------------------------------------------------
+
+numbers = st.sampled_from([0, 1, 7, 10, 11, -2.5, 1e-7, 9999.5, 1e4, float("nan"), 10**30])
+things = numbers | st.sampled_from([None, True, "7", "\ud800\n", [], {}, [[1]], {"label": 1}])
+triples = st.lists(numbers, min_size=3, max_size=3)
+frames = st.lists(triples | things, min_size=1, max_size=3)
+fields = st.fixed_dictionaries(
+    {}, optional={"label": things, "skeletons": things | st.lists(frames | things, max_size=3)}
+)
+
+
+@st.composite
+def damaged(draw):
+    """A good file with some bytes changed, cut out or repeated."""
+    data = bytearray(text())
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.integers(0, len(data)))
+        stop = start + draw(st.integers(0, 20))
+        data[start:stop] = draw(st.binary(max_size=3) | st.just(data[start:stop] * 2))
+    return bytes(data)
+
+
+def plain(data):
+    """Label and body of a valid clip by checks of one value at a time; None for any other."""
+    try:
+        clip = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(clip, dict) or not {"label", "skeletons"} <= set(clip):
+        return None
+    label, body = clip["label"], clip["skeletons"]
+    if isinstance(label, bool) or not isinstance(label, int) or label not in range(1, 11):
+        return None
+    if not isinstance(body, list) or not body:
+        return None
+    for frame in body:
+        if not isinstance(frame, list) or len(frame) != JOINTS:
+            return None
+        for place in frame:
+            if not isinstance(place, list) or len(place) != 3:
+                return None
+            for x in place:
+                if isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < FARTHEST:
+                    return None
+    if not any(x for frame in body for place in frame for x in place):
+        return None
+    return label - 1, body
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=200) | fields.map(json.dumps).map(str.encode) | damaged())
+@example(b'{"a":' * 20_000)
+@example(b'{"label": 1, "skeletons": [[[' + b"[" * 980 + b"]" * 980 + b", 1, 2], [1, 2, 3]]]}")
+@example(b"\xef\xbb\xbf" + text())
+@example(text().decode().encode("utf-16"))
+def test_any_bytes_are_a_valid_clip_or_the_one_error(data):
+    clip, error = outcome(data)
+    assert clip == plain(data)
+    if error:
+        assert "\n" not in error.reason
+        assert len(error.reason) < 200
+        assert error.line is None or 1 <= error.line <= data.count(b"\n") + 1
+
+
+def outcome(data):
+    """What the parser makes of the data: label and body, or else its error."""
+    try:
+        label, body = parse(data)
+    except BrokenClip as error:
+        return None, error
+    return (label, body.tolist()), None
+
+
+# ---- The real clips ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The store of the real clips, prepared as params.yaml says."""
+    if not REAL.exists():
+        pytest.skip(f"no {REAL}")
+    folder = tmp_path_factory.mktemp("real")
+    entry = params.read(ROOT / "params.yaml")["datasets"]["nwucla"]
+    report = prepare(
+        folder / "nwucla.zarr",
+        format=entry["format"],
+        layout=KINECT_V1,
+        classes=entry["classes"],
+        skeletons=[REAL.parent / name for name in entry["archives"]["skeletons"]],
+        expected=entry["expected"],
+        require_complete=True,
+        scratch=folder / "scratch",
+    )
+    assert not report.broken
+    return store.read(folder / "nwucla.zarr"), entry["protocols"]
+
+
+def test_the_real_archive_has_the_published_sizes(real):
+    clips, rules = real
+    assert len(clips) == 1484
+    assert clips.frames.shape[1:] == (1, 20, 3)
+    assert (np.diff(clips.offsets) == clips.raw_frames).all()
+    assert [len(side) for side in protocols.split(clips, rules["xview"])] == [1020, 464]
+    train, test = (set(side.tolist()) for side in protocols.split(clips, rules["val"]))
+    assert (len(train), len(test)) == (829, 191)
+    assert train | test == set(protocols.split(clips, rules["xview"])[0].tolist())
+    assert not set(clips.subject[list(train)]) & set(clips.subject[list(test)])
+    assert set(clips.label.tolist()) == set(range(10))
+
+
+def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
+    clips, _ = real
+    name = "a12_s06_e04_v03"
+    with zipfile.ZipFile(REAL) as archive:
+        raw = json.loads(archive.read(f"all_sqe/{name}.json"))
+    at = clips.name.tolist().index(name)
+    prepared = clips.frames[clips.offsets[at] : clips.offsets[at + 1]]
+    expected = naive(np.array(raw["skeletons"])[None], KINECT_V1)
+    np.testing.assert_allclose(prepared, expected, rtol=0, atol=2e-5)
+    assert clips.label[at] + 1 == raw["label"] == 10
+    assert (clips.subject[at], clips.replication[at], clips.camera[at]) == (6, 4, 3)
+
+
+# ---- The stages ----------------------------------------------------------------------------------
+
+
+def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
+    """The stages of the preset on a few made-up clips: one body of 20 joints from end to end."""
+    p = yaml.safe_load((ROOT / "presets" / "nwucla.yaml").read_text())
+    update(p, TINY)
+    update(p, {"sources": {"nwucla": "synthetic"}, "synthetic": {"cameras": 3}})
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(p))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    for stage, key in (
+        *((raw, "nwucla"), (prepare_stage, "nwucla"), (views, "nwucla")),
+        *((pretrain, "nwucla-xview-bone"), (embed, "nwucla-xview-bone")),
+    ):
+        stage.main(key)
+    clips = store.read("data/nwucla.zarr")
+    assert clips.frames.shape[1:] == (1, 20, 3)
+    assert 1 in np.diff(clips.offsets)
+    encoder = load_encoder("data/weights/nwucla-xview-bone.pt")
+    assert encoder.architecture["bodies"] == 1
+    assert encoder.architecture["parents"] == KINECT_V1.parents
+    features = zarr.open_group("data/features/nwucla-xview-bone.zarr", mode="r")
+    assert features["test/features"].shape == (24, 2 * TINY["encoder"]["dim"])
+    assert set(clips.camera[features["test/clip"][:]]) == {3}
+    assert Path("metrics/figures/nwucla-views.png").stat().st_size > 10_000
+
+
+def test_a_layout_of_two_bodies_gets_an_empty_second_one():
+    body = np.random.default_rng(0).normal(size=(3, KINECT_V2.joints, 3))
+    data = text(skeletons=body.tolist())
+    recording = Recording(Member("a", "a01_s01_e01_v01.json", 0, 0), (Clip("", 0),))
+    ((_, _, bodies),) = nwucla.read(data, recording, layout=KINECT_V2, classes=10, max_frames=300)
+    assert np.array_equal(bodies, [body, np.zeros_like(body)])
