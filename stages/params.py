@@ -122,6 +122,19 @@ _DECAY = P("weight decay of SGD", float, low=0)
 _PRECISION = P("of the matrix products", str, options=("fp32", "bf16"))
 _BATCH = P("clips in a training step", int, "clips", low=1)
 _EPOCHS = P("passes over the training clips", int, "epochs", low=1)
+_KEEP = P("central part of a clip that is evaluated", float, above=0, high=1)
+_RUN = {
+    "dataset": P("name of a dataset under `sources`", str),
+    "protocol": P("name of one of its protocols", str),
+    "stream": P("what of the skeletons the encoder sees", str, options=STREAMS),
+}
+_LINEAR = {
+    "epochs": _EPOCHS,
+    "lr": _LR,
+    "milestones": _MILESTONES,
+    "momentum": _MOMENTUM,
+    "batch": _BATCH,
+}
 
 SCHEMA: dict[str, Any] = {
     "seed": P("start of every random number of views, weights, order and draws", int, low=0),
@@ -129,14 +142,8 @@ SCHEMA: dict[str, Any] = {
         "datasets of this experiment",
         P("`synthetic`, or the folder or URL that holds the dataset's archives", str),
     ),
-    "runs": Each(
-        "encoders to pretrain and evaluate",
-        {
-            "dataset": P("name of a dataset under `sources`", str),
-            "protocol": P("name of one of its protocols", str),
-            "stream": P("what of the skeletons the encoder sees", str, options=STREAMS),
-        },
-    ),
+    "runs": Each("encoders to pretrain and evaluate", _RUN),
+    "supervised_runs": Each("encoders to train with all labels, from scratch", _RUN),
     "transfers": Each(
         "evaluations on another dataset",
         {
@@ -211,17 +218,11 @@ SCHEMA: dict[str, Any] = {
         "compile": P("whether torch.compile compiles the encoders", bool),
     },
     "embed": {
-        "keep": P("central part of a clip that is evaluated", float, above=0, high=1),
+        "keep": _KEEP,
         "batch": P("clips in a pass through the frozen encoder", int, "clips", low=1),
         "precision": _PRECISION,
     },
-    "linear": {
-        "epochs": _EPOCHS,
-        "lr": _LR,
-        "milestones": _MILESTONES,
-        "momentum": _MOMENTUM,
-        "batch": _BATCH,
-    },
+    "linear": _LINEAR,
     "retrieval": {"k": P("neighbours that vote", int, "clips", low=1)},
     "finetune": {
         "crop": _crop(),
@@ -239,6 +240,7 @@ SCHEMA: dict[str, Any] = {
         "milestones": _MILESTONES,
     },
     "transfer": {"epochs": _EPOCHS, "milestones": _MILESTONES},
+    "supervised": {"epochs": _EPOCHS, "lr": _LR, "milestones": _MILESTONES},
     "prepare": {
         "on_error": P(
             "what a broken clip does: end the stage, or be left out", str, options=("stop", "skip")
@@ -421,9 +423,10 @@ def _contradictions(p: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
                     rule["split"],
                     f"one of datasets.{name}.archives.splits: {_names(lists)}",
                 )
-    for name, run in p["runs"].items():
-        yield from known(f"runs.{name}.dataset", run["dataset"], p["sources"])
-        yield from protocol(f"runs.{name}.protocol", run["protocol"], run["dataset"])
+    for section in ("runs", "supervised_runs"):
+        for name, run in p[section].items():
+            yield from known(f"{section}.{name}.dataset", run["dataset"], p["sources"])
+            yield from protocol(f"{section}.{name}.protocol", run["protocol"], run["dataset"])
     for name, transfer in p["transfers"].items():
         yield from known(f"transfers.{name}.run", transfer["run"], p["runs"])
         yield from known(f"transfers.{name}.target", transfer["target"], p["sources"])

@@ -45,6 +45,7 @@ def main() -> str:
             ("retrieval", "runs"),
             ("ensemble", "ensembles"),
             ("transfer", "transfers"),
+            ("supervised", "supervised_runs"),
         )
     }
     found["semi"] = {
@@ -109,6 +110,7 @@ def page(p: dict[str, Any], found: dict[str, Any], published: dict[str, Any]) ->
             )
         parts += runs_tables(p, found, published if real else {}, dataset)
         parts += semi_tables(p, found, published if real else {}, dataset)
+        parts += supervised_table(p, found, dataset)
         parts += transfer_table(p, found, published if real else {}, dataset)
         parts += pictures(p, dataset)
     return "\n\n".join(parts) + "\n"
@@ -166,6 +168,23 @@ def semi_tables(
     for protocol in p["datasets"][dataset]["protocols"]:
         parts += beside(published, f"semi-{dataset}-{protocol}", fractions)
     return parts
+
+
+def supervised_table(p: dict[str, Any], found: dict[str, Any], dataset: str) -> list[str]:
+    """Encoders that saw all labels: what label-free training is to come near to."""
+    rows = [
+        [name, run["protocol"], run["stream"], figures["top1"], figures["top5"]]
+        for name, run in p["supervised_runs"].items()
+        if run["dataset"] == dataset
+        for figures in [found["supervised"][name]]
+    ]
+    if not rows:
+        return []
+    return [
+        "### Supervised",
+        "The same encoder trained with all labels of the training clips, from scratch.",
+        table(["run", "protocol", "stream", "top-1", "top-5"], rows),
+    ]
 
 
 def transfer_table(

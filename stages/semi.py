@@ -2,19 +2,12 @@
 
 import statistics
 
-import numpy as np
-import torch
-
 from model import distributed
 from model.checkpoint import Checkpoint
 from model.encoder import load_encoder
-from model.finetune import fine_tune
-from model.probes import draw_clips, topk_accuracy
-from model.training import repeatable
-from model.views import Crop
-from skeletons import protocols, store
-from skeletons.loader import batches, resident
+from model.probes import draw_clips
 from stages import console, params, results, scratch
+from stages.finetuning import Task
 
 
 def main(run: str) -> str:
@@ -22,15 +15,9 @@ def main(run: str) -> str:
     settings, schedule = p["semi"], p["finetune"]
     dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
     rule = p["datasets"][dataset]["protocols"][protocol]
-    clips = store.read(f"data/{dataset}.zarr")
-    train, test = protocols.split(clips, rule)
+    task = Task(dataset, rule, p["machine"]["device"])
     weights = f"data/weights/{run}.pt"
     encoder = load_encoder(weights)
-    device = distributed.join(p["machine"]["device"])
-    repeatable(device)
-    frames = resident(clips.frames, device)
-    offsets = torch.from_numpy(clips.offsets).to(frames.device)
-    labels = torch.from_numpy(clips.label.astype(np.int64)).to(device)
 
     def checkpoint(part: str) -> Checkpoint:
         return scratch.checkpoint(
@@ -41,9 +28,9 @@ def main(run: str) -> str:
         )
 
     def accuracy(fraction: float, draw: int) -> float:
-        chosen = train[
+        chosen = task.train[
             draw_clips(
-                clips.label[train],
+                task.clips.label[task.train],
                 fraction,
                 seed=p["seed"],
                 draw=draw,
@@ -51,36 +38,20 @@ def main(run: str) -> str:
             )
         ]
         unfinished = checkpoint(f"{fraction}-{draw}")
-        scores = fine_tune(
+        top1, _ = task.accuracy(
             encoder,
-            frames,
-            offsets,
-            labels,
-            batches(
-                chosen,
-                batch=schedule["batch"],
-                seed=p["seed"] + draw,
-                drop_last=False,
-                rank=distributed.rank(),
-                ranks=distributed.ranks(),
-            ),
-            torch.from_numpy(test),
-            classes=clips.classes,
-            kind=stream,
-            crop=Crop(**schedule["crop"]),
+            chosen,
+            stream=stream,
             seed=p["seed"] + draw,
-            epochs=settings["epochs"],
-            milestones=settings["milestones"],
-            lr=schedule["lr"],
-            momentum=schedule["momentum"],
-            weight_decay=schedule["weight_decay"],
-            precision=schedule["precision"],
+            schedule={
+                **schedule,
+                "epochs": settings["epochs"],
+                "milestones": settings["milestones"],
+            },
+            embed=p["embed"],
             checkpoint=unfinished,
-            keep=p["embed"]["keep"],
-            batch=p["embed"]["batch"],
-            progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
+            title=f"semi {run}: {fraction:.0%}, draw {draw + 1}",
         )
-        (top1,) = topk_accuracy(scores, torch.from_numpy(clips.label[test]).long(), (1,))
         found[f"{fraction}-{draw}"] = top1
         finished.save(found)
         unfinished.remove()

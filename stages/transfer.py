@@ -1,31 +1,17 @@
 """Transfer of one run: fine-tune everything on all labels of another dataset's protocol."""
 
-import numpy as np
-import torch
-
 from model import distributed
 from model.encoder import load_encoder
-from model.finetune import fine_tune
-from model.probes import topk_accuracy
-from model.training import repeatable
-from model.views import Crop
-from skeletons import protocols, store
-from skeletons.loader import batches, resident
 from stages import console, params, results, scratch
+from stages.finetuning import Task
 
 
 def main(transfer: str) -> str:
     p = params.read()
-    settings, schedule = p["transfer"], p["finetune"]
+    schedule = {**p["finetune"], **p["transfer"]}
     source, target, protocol = (p["transfers"][transfer][k] for k in ("run", "target", "protocol"))
     rule = p["datasets"][target]["protocols"][protocol]
-    clips = store.read(f"data/{target}.zarr")
-    train, test = protocols.split(clips, rule)
-    device = distributed.join(p["machine"]["device"])
-    repeatable(device)
-    frames = resident(clips.frames, device)
-    offsets = torch.from_numpy(clips.offsets).to(frames.device)
-    labels = torch.from_numpy(clips.label.astype(np.int64)).to(device)
+    task = Task(target, rule, p["machine"]["device"])
     weights = f"data/weights/{source}.pt"
     checkpoint = scratch.checkpoint(
         f"transfer-{transfer}",
@@ -35,44 +21,23 @@ def main(transfer: str) -> str:
             p["runs"][source],
             rule,
             schedule,
-            settings,
             p["embed"],
         ],
         inputs=(f"data/{target}.zarr", weights),
         minutes=p["machine"]["checkpoint_minutes"],
     )
-    scores = fine_tune(
+    top1, top5 = task.accuracy(
         load_encoder(weights),
-        frames,
-        offsets,
-        labels,
-        batches(
-            train,
-            batch=schedule["batch"],
-            seed=p["seed"],
-            drop_last=False,
-            rank=distributed.rank(),
-            ranks=distributed.ranks(),
-        ),
-        torch.from_numpy(test),
-        classes=clips.classes,
-        kind=p["runs"][source]["stream"],
-        crop=Crop(**schedule["crop"]),
+        task.train,
+        stream=p["runs"][source]["stream"],
         seed=p["seed"],
-        epochs=settings["epochs"],
-        milestones=settings["milestones"],
-        lr=schedule["lr"],
-        momentum=schedule["momentum"],
-        weight_decay=schedule["weight_decay"],
-        precision=schedule["precision"],
+        schedule=schedule,
+        embed=p["embed"],
         checkpoint=checkpoint,
-        keep=p["embed"]["keep"],
-        batch=p["embed"]["batch"],
-        progress=console.bar(f"transfer {transfer}", "step"),
+        title=f"transfer {transfer}",
     )
     if distributed.rank() > 0:
         return ""
-    top1, top5 = topk_accuracy(scores, torch.from_numpy(clips.label[test]).long(), (1, 5))
     said = results.write(f"metrics/transfer/{transfer}.json", top1=top1, top5=top5)
     checkpoint.remove()
     return said

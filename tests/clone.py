@@ -25,6 +25,7 @@ TINY: dict[str, dict[str, Any]] = {
     "linear": {"epochs": 2},
     "semi": {"fractions": [0.5], "draws": 2, "epochs": 1},
     "transfer": {"epochs": 1},
+    "supervised": {"epochs": 1},
 }
 
 

@@ -77,5 +77,5 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_how_processes_are_launched_is_no_part_of_a_stage() -> None:
     """The command in dvc.yaml names a variable of the shell, so its value is in no lock file."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-    for name in ("pretrain", "semi", "transfer"):
+    for name in ("pretrain", "semi", "transfer", "supervised"):
         assert stages[name]["do"]["cmd"].startswith(r"\${LAUNCH:-python} -m stages.")

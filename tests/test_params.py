@@ -81,6 +81,11 @@ def test_all_scales_have_the_same_keys() -> None:
             "runs.ntu60-xsub.protocol is 'xset', allowed: a protocol of ntu60: xsub, xview",
         ),
         ({"runs.ntu60-xsub.dataset": "ntu"}, "dataset is 'ntu', allowed: one of ntu60, pku2"),
+        (
+            {"supervised_runs.ntu60-xsub.protocol": "xset"},
+            "supervised_runs.ntu60-xsub.protocol is 'xset', allowed: a protocol of ntu60: xsub, ",
+        ),
+        ({"pretrain.probe.every": 0}, "probe.every is 0, allowed: an integer, at least 1 or null"),
         ({"runs.ntu60-xsub.stream": "bones"}, "allowed: one of joint, bone, motion"),
         ({"sources.nothing": "synthetic"}, "sources is 'nothing', allowed: a dataset: ntu120, "),
         ({"transfers.ntu60-to-pku2.run": "x"}, "transfers.ntu60-to-pku2.run is 'x', allowed: one"),
@@ -170,7 +175,7 @@ def test_every_parameter_is_in_the_table() -> None:
     described = {name.strip("`"): meaning for name, *_, meaning in rows}
     assert all(described.values())
     plain = {name[1:] for name in keys(params.SCHEMA, params.SCHEMA)}
-    named = {"sources", "runs", "transfers", "ensembles", "datasets"}
+    named = {"sources", "runs", "supervised_runs", "transfers", "ensembles", "datasets"}
     assert plain - named <= set(described)
     assert named == plain - set(described)
 

@@ -19,6 +19,7 @@ def test_every_stage_left_its_result(clone: Clone) -> None:
     assert set(summary["linear"]) == set(summary["retrieval"]) == set(params["runs"])
     assert set(summary["semi"]) == set(params["runs"])
     assert set(summary["transfer"]) == set(params["transfers"])
+    assert set(summary["supervised"]) == set(params["supervised_runs"])
     assert set(summary["ensemble"]) == set(params["ensembles"])
     for run, top1 in summary["linear"].items():
         figures = json.loads((clone.path / f"metrics/linear/{run}.json").read_text())[0]
@@ -36,6 +37,8 @@ def test_every_stage_left_its_result(clone: Clone) -> None:
         ({"retrieval": {"k": 3}}, {"retrieval"}),
         ({"semi": {"balanced": True}}, {"semi"}),
         ({"transfer": {"epochs": 2}}, {"transfer"}),
+        ({"supervised": {"lr": 0.1}}, {"supervised"}),
+        ({"finetune": {"batch": 8}}, {"semi", "transfer", "supervised"}),
         ({"pretrain": {"temperature": 0.1}}, {"pretrain"}),
         ({"views": {"flip": {"probability": 0.0}}}, {"pretrain", "views"}),
         ({"prepare": {"keepbits": 13}}, {"prepare"}),

@@ -9,7 +9,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Dictionaries whose entries an experiment names itself.
-NAMED = {"sources", "runs", "transfers", "ensembles"}
+NAMED = {"sources", "runs", "supervised_runs", "transfers", "ensembles"}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -116,4 +116,5 @@ def test_nwucla_runs_the_three_streams_on_view_3(name: str) -> None:
     assert {run["stream"] for run in p["runs"].values()} == {"joint", "bone", "motion"}
     assert {(r["dataset"], r["protocol"]) for r in p["runs"].values()} == {("nwucla", "xview")}
     assert set(p["ensembles"]["nwucla-xview-3s"].values()) == set(p["runs"])
+    assert p["supervised_runs"]["nwucla-xview"] == p["runs"]["nwucla-xview"]
     assert p["semi"]["fractions"] == [0.01, 0.05, 0.1, 0.2, 0.5]

@@ -81,6 +81,7 @@ def test_published_results_stand_beside_real_ones_only() -> None:
             "a": {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"},
             "b": {"dataset": "pku2", "protocol": "xsub", "stream": "joint"},
         },
+        "supervised_runs": {"a": {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"}},
         "transfers": {"b-to-ntu60": {"run": "b", "target": "ntu60", "protocol": "xsub"}},
         "ensembles": {},
         "datasets": {"ntu60": {"protocols": {"xsub": {}}}, "pku2": {"protocols": {"xsub": {}}}},
@@ -90,6 +91,7 @@ def test_published_results_stand_beside_real_ones_only() -> None:
         "linear": {"a": probe, "b": probe},
         "retrieval": {"a": probe, "b": probe},
         "semi": {run: {"10%": {"top1": 1.0, "std": 0.5}} for run in "ab"},
+        "supervised": {"a": {"top1": 5.0, "top5": 6.0}},
         "transfer": {"b-to-ntu60": probe},
         "ensemble": {},
     }
@@ -105,6 +107,8 @@ def test_published_results_stand_beside_real_ones_only() -> None:
     real, synthetic = page.split("## pku2")
     assert "| someone | 80.1 | a table |" in real
     assert "| someone | 70.4 | a table |" in real
+    assert "| a | xsub | joint | 5.0 | 6.0 |" in real
+    assert "### Supervised" not in synthetic
     assert "someone" not in synthetic
     assert "60.3" not in page, "a transfer from made-up recordings beside a published one"
     assert "50.2" not in page
