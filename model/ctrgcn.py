@@ -231,6 +231,6 @@ def folded(network: CTRGCN) -> CTRGCN:
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """What a batch norm multiplies by and then adds in evaluation mode."""
-    assert isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm)
     scale = norm.weight / (norm.get_buffer("running_var") + norm.eps).sqrt()
     return scale.detach(), (norm.bias - norm.get_buffer("running_mean") * scale).detach()

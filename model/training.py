@@ -16,6 +16,7 @@ from model.checkpoint import Checkpoint
 from model.probes import step_lr
 
 Step = Callable[[Tensor, int], tuple[Tensor, dict[str, Tensor]]]
+Curve = list[dict[str, float | None]]
 PRECISIONS = ("fp32", "bf16")
 LOOK = 100  # steps between looks at the loss: each waits for the device
 
@@ -53,9 +54,10 @@ def train(
     milestones: Sequence[int],
     momentum: float,
     weight_decay: float,
+    measure: Callable[[int], dict[str, float | None]] = lambda epoch: {},
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> list[dict[str, float]]:
+) -> Curve:
     """SGD with a step schedule; the figures of every epoch.
 
     A run that was killed continues from its checkpoint and ends with the same bits: the order of
@@ -67,6 +69,7 @@ def train(
             the loss and figures to average over the epoch.
         network: what is trained (parameters that require a gradient) and what is saved.
         loader: batches of indices, with `sampler.set_epoch` and a state.
+        measure: what to add to the figures of an epoch when it is over; leaves `network` alone.
         progress: wraps the numbers of the steps that are left.
 
     Raises:
@@ -78,7 +81,7 @@ def train(
         trained, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
     )
     device = trained[0].device
-    curve: list[dict[str, float]] = []
+    curve: Curve = []
     totals: dict[str, Tensor] = {}
     first, seen, spent = 0, 0, 0.0
     saved = checkpoint.load() if checkpoint else None
@@ -153,7 +156,13 @@ def train(
             speed = seen * distributed.ranks() / spent
             figures_of_epoch = dict(zip(totals, means, strict=True))
             curve.append(
-                {"epoch": epoch, **figures_of_epoch, "lr": rate, "clips_per_second": speed}
+                {
+                    "epoch": epoch,
+                    **figures_of_epoch,
+                    "lr": rate,
+                    "clips_per_second": speed,
+                    **measure(epoch),
+                }
             )
             totals, seen, spent, done = {}, 0, 0.0, 0
             start = time.perf_counter()

@@ -216,6 +216,18 @@ SCHEMA: dict[str, Any] = {
         "weight_decay": _DECAY,
         "precision": _PRECISION,
         "compile": P("whether torch.compile compiles the encoders", bool),
+        "probe": {
+            "every": P(
+                "epochs between linear probes of the encoder; they measure with labels and change "
+                "nothing; null for none",
+                int,
+                "epochs",
+                low=1,
+                null=True,
+            ),
+            "keep": _KEEP,
+            **_LINEAR,
+        },
     },
     "embed": {
         "keep": _KEEP,

@@ -1,14 +1,20 @@
-"""Contrastive pretraining of one run: the protocol's training clips, without their labels."""
+"""Contrastive pretraining of one run: the protocol's training clips, without their labels.
+
+Labels, and the test clips, only measure how far it has come, and only if `pretrain.probe` asks.
+"""
 
 from itertools import cycle, islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from model import distributed
 from model.contrast import TERMS, SCDNet
-from model.encoder import Encoder, Projector, save_encoder
+from model.encoder import Encoder, Projector, folded, save_encoder
+from model.features import extract
+from model.probes import linear_probe
 from model.training import precise, repeatable, train
 from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
 from skeletons import protocols, store
@@ -22,14 +28,15 @@ def main(run: str) -> str:
     dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
     rule = p["datasets"][dataset]["protocols"][protocol]
     clips = store.read(f"data/{dataset}.zarr")
-    chosen, _ = protocols.split(clips, rule)
+    chosen, test = protocols.split(clips, rule)
     device = distributed.join(p["machine"]["device"])
     repeatable(device)
     frames = resident(clips.frames, device)
     offsets = torch.from_numpy(clips.offsets).to(frames.device)
+    labels = torch.from_numpy(clips.label.astype(np.int64))
 
     torch.manual_seed(seed)
-    encoder = Encoder(parents=clips.layout.parents, bodies=frames.shape[1], **p["encoder"])
+    encoder = Encoder(parents=clips.layout.parents, bodies=clips.layout.bodies, **p["encoder"])
     network = SCDNet(
         Projector(encoder, projection=settings["projection"]),
         queue=settings["queue"],
@@ -68,6 +75,42 @@ def main(run: str) -> str:
         with precise(device, settings["precision"]):
             return together(*both.chunk(2))
 
+    def measure(epoch: int) -> dict[str, float | None]:
+        """The linear accuracy of the encoder as it is, in the epochs that ask for it."""
+        probe = dict(settings["probe"])
+        every, keep = probe.pop("every"), probe.pop("keep")
+        if not every or distributed.rank() > 0:
+            return {}
+        if (epoch + 1) % every:
+            return {"linear_top1": None}
+        network = folded(encoder).represent  # a copy
+
+        def features(part: np.ndarray) -> Tensor:
+            return extract(
+                network,
+                frames,
+                offsets,
+                torch.from_numpy(part),
+                size=p["encoder"]["frames"],
+                kind=stream,
+                parents=clips.layout.parents,
+                keep=keep,
+                batch=settings["batch"],
+                device=device,
+            )
+
+        trained = linear_probe(
+            features(chosen),
+            labels[chosen],
+            features(test),
+            labels[test],
+            classes=clips.classes,
+            **probe,
+            seed=seed,
+            device=device,
+        )
+        return {"linear_top1": trained.last.top1}
+
     checkpoint = scratch.checkpoint(
         f"pretrain-{run}",
         settings=[seed, p["runs"][run], rule, views, p["encoder"], settings],
@@ -95,6 +138,7 @@ def main(run: str) -> str:
         milestones=settings["milestones"],
         momentum=settings["sgd_momentum"],
         weight_decay=settings["weight_decay"],
+        measure=measure,
         checkpoint=checkpoint,
         progress=console.bar(f"pretrain {run}", "step"),
     )

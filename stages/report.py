@@ -25,6 +25,7 @@ PRETRAINING = {
     "is": "loss, instance to spatial",
     "accuracy": "contrast accuracy (%)",
     "lr": "learning rate",
+    "linear_top1": "linear accuracy (%)",
 }
 LINEAR = {
     "top1": "top-1 accuracy (%)",
@@ -92,7 +93,7 @@ def curves(path: str, source: str, runs: Sequence[str], quantities: dict[str, st
             for column, name in quantities.items()
             for run in runs
             for row in results.read(source.format(run))
-            if column in row
+            if row.get(column) is not None
         ],
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from model.encoder import (
     Encoder,
@@ -93,6 +94,17 @@ def test_folding_norms_changes_no_feature(golden: dict[str, torch.Tensor]) -> No
     torch.testing.assert_close(v_s, golden["vs"], atol=1e-5, rtol=1e-5)
     for name, array in net.state_dict().items():
         assert torch.equal(array, before[name]), name
+
+
+def test_norms_over_several_gpus_fold_alike() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(**TINY)
+    x = torch.randn(2, 3, 16, KINECT_V2.joints, 2)
+    encoder.train()(x)
+    with torch.inference_mode():
+        alone = folded(encoder).represent(x)
+        together = folded(nn.SyncBatchNorm.convert_sync_batchnorm(encoder)).represent(x)
+    assert torch.equal(together, alone)
 
 
 def test_paper_size() -> None:

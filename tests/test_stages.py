@@ -1,0 +1,153 @@
+"""Stages called one by one on a few clips: the learning curve, and the supervised upper bound."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from clone import ROOT, TINY, update
+
+from model.encoder import Encoder, save_encoder
+from skeletons.layout import KINECT_V2
+from stages import embed, finetuning, linear, prepare, pretrain, raw, results, semi, supervised
+
+RUN = "ntu60-xsub"
+Pretrain = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, Any]]]]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with a store of a few made-up clips."""
+    folder = tmp_path_factory.mktemp("project")
+    p = yaml.safe_load((ROOT / "params.yaml").read_text())
+    update(p, TINY)
+    p["encoder"]["dropout"] = 0.3  # so that random numbers matter
+    p["pretrain"] |= {
+        "epochs": 4,
+        "probe": {"every": None, "keep": p["embed"]["keep"], **p["linear"]},
+    }
+    p["machine"]["checkpoint_minutes"] = 0
+    (folder / "params.yaml").write_text(yaml.safe_dump(p))
+    (folder / "skeletons").symlink_to(ROOT / "skeletons")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        raw.main("ntu60")
+        prepare.main("ntu60")
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the prepared project as working directory."""
+    shutil.copytree(prepared, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path
+
+
+def change(changes: dict[str, Any]) -> None:
+    p = yaml.safe_load(Path("params.yaml").read_text())
+    update(p, changes)
+    Path("params.yaml").write_text(yaml.safe_dump(p))
+
+
+# ---- The learning curve --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(project: Path) -> Pretrain:
+    """A function that pretrains: the weights, and the curve without the times it took."""
+
+    def run(every: int | None) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+        change({"pretrain": {"probe": {"every": every}}})
+        pretrain.main(RUN)
+        curve = results.read(f"metrics/pretrain/{RUN}.json")
+        for row in curve:
+            del row["clips_per_second"]
+        return torch.load(f"data/weights/{RUN}.pt", weights_only=True)["state"], curve
+
+    return run
+
+
+def equal(ours: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(array, others[name]) for name, array in ours.items())
+
+
+def test_the_learning_curve_changes_no_weight(run: Pretrain) -> None:
+    weights, curve = run(None)
+    assert all("linear_top1" not in row for row in curve)
+    probed, with_probe = run(2)
+    measured = [row.pop("linear_top1") for row in with_probe]
+    assert [top1 is None for top1 in measured] == [True, False, True, False]
+    assert with_probe == curve
+    assert equal(probed, weights)
+
+
+def test_its_end_is_the_linear_evaluation(run: Pretrain) -> None:
+    _, curve = run(4)
+    embed.main(RUN)
+    linear.main(RUN)
+    top1 = results.read(f"metrics/linear/{RUN}.json")[0]["top1"]
+    assert round(curve[-1]["linear_top1"], 2) == top1
+
+
+def test_a_run_that_was_cut_short_ends_with_the_same_curve(
+    run: Pretrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, curve = run(1)
+    whole, steps = pretrain.training_view, 0
+
+    def fails(*arguments: Any, **settings: Any) -> Any:
+        nonlocal steps
+        steps += settings["epoch"] >= 0
+        if steps == 11:
+            raise RuntimeError("killed in the third epoch")
+        return whole(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "training_view", fails)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(1)
+    assert list(Path(".scratch").glob("pretrain-*.pt"))
+    again, resumed = run(1)
+    assert resumed == curve
+    assert equal(again, weights)
+    assert not list(Path(".scratch").glob("pretrain-*"))
+
+
+# ---- The upper bound -----------------------------------------------------------------------------
+
+
+def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = yaml.safe_load(Path("params.yaml").read_text())
+    schedule = {"epochs": 3, "milestones": [2]}
+    change({"semi": {**schedule, "fractions": [1.0], "draws": 1}})
+    change({"supervised": {**schedule, "lr": p["finetune"]["lr"]}})
+    torch.manual_seed(p["seed"])
+    Path("data/weights").mkdir()
+    untrained = Encoder(parents=KINECT_V2.parents, bodies=KINECT_V2.bodies, **p["encoder"])
+    save_encoder(untrained, Path(f"data/weights/{RUN}.pt"))
+
+    scores: list[torch.Tensor] = []
+    whole = finetuning.fine_tune
+
+    def keeps(*arguments: Any, **settings: Any) -> torch.Tensor:
+        scores.append(whole(*arguments, **settings))
+        return scores[-1]
+
+    monkeypatch.setattr(finetuning, "fine_tune", keeps)
+    semi.main(RUN)
+    supervised.main(RUN)
+    assert torch.equal(*scores)
+    (bound,) = results.read(f"metrics/supervised/{RUN}.json")
+    (row,) = results.read(f"metrics/semi/{RUN}.json")
+    assert bound["top1"] == round(row["top1"], 2)
