@@ -450,6 +450,7 @@ def _write_shard(job: _Job, index: int, pieces: list[_Piece]) -> None:
         job.folder / "store",
         index,
         frames,
+        keepbits=job.keepbits,
         shard=job.shard,
         scratch=job.folder / f"shard-{uuid.uuid4().hex}",
     )
@@ -486,7 +487,8 @@ def _finish(
         splits=splits,
         layout=job.layout,
         bodies=BODIES,
-        attributes={"classes": classes, "format": job.format, "keepbits": job.keepbits},
+        attributes={"classes": classes, "format": job.format},
+        keepbits=job.keepbits,
         shard=job.shard,
     )
 
