@@ -241,7 +241,7 @@ def test_videos_are_cut_and_split_by_lists_of_their_names(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 from test_prepare import arguments
 from skeletons.prepare import prepare
 if __name__ == "__main__":
@@ -256,7 +256,7 @@ if __name__ == "__main__":
 
 def start(folder, source, executor="processes", **options):
     script = folder / "run.py"
-    script.write_text(RUN.format(tests=str(Path(__file__).parent)))
+    script.write_text(RUN.format(folders=[str(ROOT), str(ROOT / "tests")]))
     return subprocess.Popen(
         [sys.executable, script, folder, source, executor],
         cwd=ROOT,
