@@ -9,7 +9,9 @@ was killed at any moment goes on from its finished groups and shards: every file
 rename.
 """
 
+import contextlib
 import fcntl
+import glob
 import hashlib
 import importlib
 import json
@@ -29,9 +31,8 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 import numcodecs
 import numpy as np
@@ -47,6 +48,7 @@ from skeletons.normalise import BODIES, normalise
 from skeletons.recording import Broken, BrokenClip, Clip, EmptyClip, Recording
 
 GROUP = 24 << 20  # bytes of text that a worker reads at a time
+_DIGITS = 16  # of the name of unfinished work
 
 
 class PrepareError(ValueError):
@@ -168,7 +170,7 @@ def prepare(
     _missing(planned, expected or {}, require_complete)
     job = _Job(Path.cwd(), Path(), format, layout, max_frames, keepbits, shard)
     identity = _identity(job, recordings, memberships, classes, group, on_error)
-    job = job._replace(folder=scratch.absolute() / f"prepare-{identity}")
+    job = job._replace(folder=scratch.absolute() / f"prepare-{output.stem}-{identity}")
     try:
         with _alone(job.folder):
             groups = _cut(recordings, group)
@@ -189,6 +191,7 @@ def prepare(
                 used.unlink()
             _place(job.folder / "store", output)
             shutil.rmtree(job.folder)
+            _remove_stale(job.folder)
     except OSError as error:
         raise PrepareError(
             f"{error.filename or job.folder}: {error.strerror or error}; "
@@ -284,7 +287,7 @@ def _identity(job: _Job, recordings: list[Recording], *others: object) -> str:
     digest.update(repr((versions, shared, _plain(others))).encode())
     for member, clips in recordings:
         digest.update(repr((member.name, member.size, member.stamp, clips)).encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:_DIGITS]
 
 
 def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
@@ -496,6 +499,8 @@ def _finish(
 def _place(folder: Path, output: Path) -> None:
     """Move a finished store to its place, by one rename, instead of what is there."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    for left in output.parent.glob(f".{glob.escape(output.name)}.{'[0-9a-f]' * 32}"):
+        shutil.rmtree(left)  # by a run that was killed here
     beside = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
     try:
         if folder.stat().st_dev != output.parent.stat().st_dev:
@@ -512,7 +517,7 @@ def _place(folder: Path, output: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _whole(path: Path) -> Iterator[Any]:
     """A file to write that appears under its name once it is whole, or not at all."""
     beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -525,27 +530,50 @@ def _whole(path: Path) -> Iterator[Any]:
         raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder and keep other runs of the same work waiting until this one is over."""
-    path = folder.with_suffix(".lock")
+    path = _lock_of(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        folder.mkdir(exist_ok=True)
+        for unfinished in (*folder.glob("shard-*"), *folder.glob("group-*.*.*")):
+            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+        try:
+            yield
+        finally:
+            path.unlink()
+
+
+def _locked(path: Path, *, wait: bool = True) -> IO[str]:
+    """This file, locked; while another process has it: waited for, or a BlockingIOError."""
     while True:
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not os.fstat(lock.fileno()).st_nlink:
-                continue  # it was another run's, which ended and deleted it
-            folder.mkdir(exist_ok=True)
-            for unfinished in (*folder.glob("shard-*"), *folder.glob("group-*.*.*")):
-                shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
-            try:
-                yield
-            finally:
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        lock.close()  # it was another run's, which ended and deleted it
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed runs for the same output left of other work, unless one is on it again."""
+    work = f"{glob.escape(folder.name[:-_DIGITS])}{'[0-9a-f]' * _DIGITS}"
+    for path in folder.parent.glob(f"{work}.lock"):
+        if path != _lock_of(folder):
+            with contextlib.suppress(BlockingIOError), _locked(path, wait=False):
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
                 path.unlink()
-            return
 
 
-@contextmanager
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+@contextlib.contextmanager
 def _processes(workers: int) -> Iterator[tuple[Executor, int]]:
     """An executor of this many processes and the number of tasks that keep it busy."""
     # A fork has all that is imported at once, but would copy other threads' locks in any state.
@@ -558,7 +586,7 @@ def _processes(workers: int) -> Iterator[tuple[Executor, int]]:
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     """The executor of a Dask cluster and the number of tasks that keep it busy."""
     try:

@@ -135,8 +135,8 @@ def finish(
 def _create_frames(
     group: zarr.Group, shape: tuple[int, ...], keepbits: int | None, shard: int
 ) -> zarr.Array[Any]:
-    # The last bits of exact coordinates are noise: Zstandard would make 7 % less of them than LZ4,
-    # in five times its time. Rounded ones it makes a quarter smaller.
+    # The last bits of exact coordinates are noise, of which Zstandard makes hardly less than LZ4,
+    # in several times its time. Rounded coordinates it packs much smaller.
     exact = keepbits is None
     return group.create_array(
         "frames",

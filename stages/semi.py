@@ -32,9 +32,10 @@ def main(run: str) -> str:
     offsets = torch.from_numpy(clips.offsets).to(frames.device)
     labels = torch.from_numpy(clips.label.astype(np.int64)).to(device)
 
-    def checkpoint(part: str) -> Checkpoint:
+    def checkpoint(part: str = "") -> Checkpoint:
         return scratch.checkpoint(
-            f"semi-{run}-{part}",
+            f"semi-{run}",
+            part=part,
             settings=[p["seed"], p["runs"][run], rule, schedule, settings, p["embed"]],
             inputs=(f"data/{dataset}.zarr", weights),
             minutes=p["machine"]["checkpoint_minutes"],
@@ -50,7 +51,7 @@ def main(run: str) -> str:
                 balanced=settings["balanced"],
             )
         ]
-        unfinished = checkpoint(f"{fraction}-{draw}")
+        unfinished = checkpoint(f"-{fraction}-{draw}")
         scores = fine_tune(
             encoder,
             frames,
@@ -86,7 +87,7 @@ def main(run: str) -> str:
         unfinished.remove()
         return top1
 
-    finished = checkpoint("finished")
+    finished = checkpoint()
     found: dict[str, float] = finished.load() or {}
     rows = []
     for fraction in settings["fractions"]:

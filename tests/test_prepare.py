@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import os
 import random
 import resource
@@ -106,6 +107,7 @@ def test_workers_and_groups_do_not_change_a_byte(tmp_path, clips, expected, othe
 def test_an_older_store_is_replaced(tmp_path, clips, expected):
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr" / "old").touch()
+    (tmp_path / f".out.zarr.{'0' * 32}").mkdir()  # left by a run that was killed as it replaced one
     prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
     assert tree(tmp_path / "out.zarr") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zarr", "scratch"]
@@ -367,6 +369,27 @@ def test_a_full_disk_is_said_and_the_work_goes_on(tmp_path, clips, expected):
     assert message.count("\n") == 1
     assert not (tmp_path / "out.zarr").exists()
     assert start(tmp_path, clips).wait() == 0
+    assert tree(tmp_path / "out.zarr") == expected
+
+
+def test_what_killed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, clips, expected):
+    """Of the same output, and not while a process is on it."""
+    process = start(tmp_path, clips)
+    wait_until(lambda: finished(tmp_path))
+    kill(process, whole=True)
+    (left,) = (tmp_path / "scratch").glob("prepare-out-*[0-9a-f]")
+    other = left.with_name(left.name.replace("out", "out-2"))
+    held = left.with_name("prepare-out-" + "0" * 16)
+    for folder in (other, held):
+        folder.mkdir()
+        folder.with_name(f"{folder.name}.lock").touch()
+    with held.with_name(f"{held.name}.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, keepbits=10))
+    names = {path.name.removesuffix(".lock") for path in (tmp_path / "scratch").iterdir()}
+    assert names == {other.name, held.name}
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
+    assert {path.stem for path in (tmp_path / "scratch").iterdir()} == {other.name}
     assert tree(tmp_path / "out.zarr") == expected
 
 

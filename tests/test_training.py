@@ -117,6 +117,33 @@ def test_other_checkpoints_are_set_aside(
     assert (tmp_path / "run.aside").exists()
 
 
+def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under other settings, in parts or damaged; not what a process uses, nor another name's."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def run(name: str, part: str = "", **settings: object) -> Checkpoint:
+        found = scratch.checkpoint(name, part=part, settings=settings, inputs=(), minutes=1)
+        found.save({})
+        return found
+
+    left = [run("a", lr=1), run("a", "-0.5-0", lr=1), run("a", lr=2), run("a-b", lr=1)]
+    left[2].path.with_suffix(".aside").touch()
+    left[2].path.with_suffix(".partial").touch()
+    for killed in left:
+        killed.used.close()  # as its process ended
+    used, other, done = run("a", lr=3), left[-1], run("a", lr=4)
+    done.remove()
+    kept = {used.path, used.path.with_suffix(".lock"), other.path, other.path.with_suffix(".lock")}
+    assert set((tmp_path / ".scratch").iterdir()) == kept
+    again = run("a", lr=3)  # the same run twice at once: the last to end takes it away
+    used.remove()
+    assert again.path.exists()
+    again.remove()
+    assert not again.path.exists()
+
+
 def test_only_the_writing_process_writes(tmp_path: Path) -> None:
     Checkpoint(tmp_path / "run.pt", writes=False).save({})
     assert not list(tmp_path.iterdir())
