@@ -13,6 +13,10 @@ from typing import IO, Any
 import torch
 
 
+class Unsaved(ValueError):
+    """The state could not be written; what was saved before it is kept."""
+
+
 class Checkpoint:
     """A file that appears whole or not at all, and goes when the run is done.
 
@@ -63,16 +67,26 @@ class Checkpoint:
         return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replaces what was saved before; the file is on disk when this returns."""
+        """Replaces what was saved before; the file is on disk when this returns.
+
+        Raises Unsaved when it cannot be written, as on a full disk.
+        """
         self.last = time.monotonic()
         if not self.writes:
             return
         partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save({"run": self.path.name, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
+        try:
+            with partial.open("wb") as file:
+                torch.save({"run": self.path.name, "state": state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise Unsaved(
+                f"{self.path}: {error.strerror}; when that is mended, run again: what was saved "
+                "before is kept"
+            ) from None
 
     def remove(self) -> None:
         """The run is done: its files go, and those of stale ones."""

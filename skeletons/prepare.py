@@ -187,15 +187,18 @@ def prepare(
                 shutil.rmtree(job.folder)
                 raise
             _finish(job, clips, recordings, memberships, classes)
-            for used in job.folder.glob("group-*"):  # of no use without the shards
-                used.unlink()
-            _place(job.folder / "store", output)
+            with _near(job.folder / "store", output) as finished_store:
+                for used in job.folder.glob("group-*"):  # of no use without the shards
+                    used.unlink()
+                _place(finished_store, output)
             shutil.rmtree(job.folder)
             _remove_stale(job.folder)
     except OSError as error:
+        reason = f"{error.filename or job.folder}: {error.strerror or error}"
+        if isinstance(error, shutil.Error):  # of copying, with a list of all that went wrong
+            reason = error.args[0][0][2]
         raise PrepareError(
-            f"{error.filename or job.folder}: {error.strerror or error}; "
-            "when that is mended, run again: finished parts are kept"
+            f"{reason}; when that is mended, run again: finished parts are kept"
         ) from error
     except BrokenExecutor as error:
         raise PrepareError(
@@ -496,25 +499,35 @@ def _finish(
     )
 
 
-def _place(folder: Path, output: Path) -> None:
-    """Move a finished store to its place, by one rename, instead of what is there."""
+@contextlib.contextmanager
+def _near(folder: Path, output: Path) -> Iterator[Path]:
+    """The folder, or a copy of it if it is not on the file system of `output`."""
     output.parent.mkdir(parents=True, exist_ok=True)
     for left in output.parent.glob(f".{glob.escape(output.name)}.{'[0-9a-f]' * 32}"):
         shutil.rmtree(left)  # by a run that was killed here
-    beside = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
+    if folder.stat().st_dev == output.parent.stat().st_dev:
+        yield folder
+        return
+    beside = _beside(output)
     try:
-        if folder.stat().st_dev != output.parent.stat().st_dev:
-            shutil.copytree(folder, beside)
-            folder = beside
-        if output.exists():
-            old = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
-            os.rename(output, old)
-            os.rename(folder, output)
-            shutil.rmtree(old)
-        else:
-            os.rename(folder, output)
+        yield shutil.copytree(folder, beside)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _place(folder: Path, output: Path) -> None:
+    """Move a finished store to its place, by one rename, instead of what is there."""
+    if output.exists():
+        old = _beside(output)
+        os.rename(output, old)
+        os.rename(folder, output)
+        shutil.rmtree(old)
+    else:
+        os.rename(folder, output)
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(f".{output.name}.{uuid.uuid4().hex}")
 
 
 @contextlib.contextmanager

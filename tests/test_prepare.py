@@ -5,7 +5,6 @@ import csv
 import fcntl
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -358,18 +357,51 @@ def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected)
     assert tree(tmp_path / "out.zarr") == expected
 
 
-def test_a_full_disk_is_said_and_the_work_goes_on(tmp_path, clips, expected):
-    def no_large_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own, and a function that gives it a size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
 
-    process = start(tmp_path, clips, preexec_fn=no_large_files)
+    def mount(size, option="size"):
+        command = ["mount", "-t", "tmpfs", "-o", f"{option}={size}", "tmpfs", folder]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    if mount("300k").returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    yield folder, lambda size: mount(size, "remount,size").check_returncode()
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_the_work_goes_on(disk, clips, expected):
+    folder, enlarge = disk
+    process = start(folder, clips)
     _, message = process.communicate()
     assert process.returncode == 1
-    assert "File too large; when that is mended, run again" in message
+    assert "No space left on device; when that is mended, run again" in message
     assert message.count("\n") == 1
-    assert not (tmp_path / "out.zarr").exists()
-    assert start(tmp_path, clips).wait() == 0
-    assert tree(tmp_path / "out.zarr") == expected
+    assert not (folder / "out.zarr").exists()
+    done = finished(folder)
+    assert done
+    enlarge("20m")
+    assert start(folder, clips).wait() == 0
+    assert tree(folder / "out.zarr") == expected
+
+
+def test_a_full_disk_of_the_store_is_said_and_the_finished_store_is_kept(
+    disk, tmp_path, clips, expected
+):
+    folder, enlarge = disk
+    settings = arguments(tmp_path, clips)
+    with pytest.raises(PrepareError, match=r"No space left on device.*; when that is") as error:
+        prepare(folder / "out.zarr", **settings)
+    assert "\n" not in str(error.value)
+    assert not list(folder.iterdir())
+    done = finished(tmp_path)
+    enlarge("20m")
+    prepare(folder / "out.zarr", **settings)
+    assert tree(folder / "out.zarr") == expected
+    assert len(done) > 5
 
 
 def test_what_killed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, clips, expected):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, Unsaved
 from model.training import NotFinite, precise, train
 from skeletons.loader import batches
 from stages import scratch
@@ -115,6 +115,16 @@ def test_other_checkpoints_are_set_aside(
     assert "starting anew" in said
     assert not checkpoint.path.exists()
     assert (tmp_path / "run.aside").exists()
+
+
+def test_a_full_disk_is_said_and_the_last_saved_state_is_kept(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.pt")
+    checkpoint.save({"step": 1})
+    (tmp_path / "run.partial").symlink_to("/dev/full")
+    with pytest.raises(Unsaved, match=r"run.pt: No space left on device; when that is mended, run"):
+        checkpoint.save({"step": 2, "array": torch.zeros(100_000)})
+    assert checkpoint.load() == {"step": 1}
+    assert not (tmp_path / "run.partial").is_symlink()
 
 
 def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
