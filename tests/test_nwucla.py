@@ -254,7 +254,7 @@ def test_the_real_archive_has_the_published_sizes(real):
     assert (np.diff(clips.offsets) == clips.raw_frames).all()
     assert [len(side) for side in protocols.split(clips, rules["xview"])] == [1020, 464]
     train, test = (set(side.tolist()) for side in protocols.split(clips, rules["val"]))
-    assert (len(train), len(test)) == (829, 191)
+    assert (len(train), len(test)) == (723, 297)
     assert train | test == set(protocols.split(clips, rules["xview"])[0].tolist())
     assert not set(clips.subject[list(train)]) & set(clips.subject[list(test)])
     assert set(clips.label.tolist()) == set(range(10))
