@@ -95,8 +95,9 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
         raise BrokenClip(f"{frames} frames, where {LONGEST} is the most; cut it into clips", 1)
 
     numbers, ending = _bodies_of_frames(words, integers.tolist(), frames, joints)
-    frame = np.repeat(np.arange(len(numbers)), numbers)
-    place = np.arange(len(frame)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+    each = np.array(numbers, np.int64)
+    frame = np.repeat(np.arange(len(each)), each)
+    place = np.arange(len(frame)) - np.repeat(np.cumsum(each) - each, each)
     # The first line of a body: after the number of frames, a line each frame until then, and the
     # bodies until then.
     head = 2 + frame + np.arange(len(frame)) * (2 + joints)

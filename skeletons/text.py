@@ -56,16 +56,18 @@ def _not_digits(characters: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 def _until_point(
-    characters: NDArray[np.uint64],
-) -> tuple[NDArray[np.uint8] | int, NDArray[np.uint64] | np.uint64]:
-    """How many of each 8 characters are before the point, and a mask of them; all without one."""
+    characters: NDArray[np.uint64], size: NDArray[np.int64]
+) -> tuple[NDArray[np.int64] | int, NDArray[np.uint64] | np.uint64]:
+    """How many of each 8 characters, or of the first `size`, are before the point, and a mask of
+    them: of all 8 without a point.
+    """
     second = characters & np.uint64(0xFF00) == _POINTS & np.uint64(0xFF00)
     if second.all():  # as in 0.1234567: most of what the datasets have
         return 1, np.uint64(0xFF)
     found = characters ^ _POINTS
     found = (found - _ONES) & ~found & _HIGH  # the lowest bit set marks the first zero byte
     before = ((found & -found) >> np.uint64(7)) - _ONE
-    return np.bitwise_count(before) >> np.uint8(3), before
+    return np.minimum(np.bitwise_count(before) >> np.uint8(3), size), before
 
 
 class Words:
@@ -121,18 +123,18 @@ class Words:
         gaps = self._gaps[index] >> shift
         gaps |= self._gaps[index + 1] << (_ALL - shift)
         changes = gaps ^ (gaps << _ONE | _ONE)  # where words start and end, in turn
-        found = np.empty((number, 2, *lines.shape), np.int64)
+        found = np.empty((2, number, *lines.shape), np.int64)
         for change in range(2 * number):
             rest = changes - _ONE
             # the zeros below the lowest bit; when none is left, 64
-            characters = found[change // 2, change % 2, ...]
+            characters = found[change % 2, change // 2, ...]
             np.bitwise_count(rest & ~changes, out=characters, casting="unsafe")
             changes &= rest
         if (found[-1, -1] == 64).any():  # it is farther away
             word = self.first[lines] + np.arange(number).reshape(-1, *[1] * lines.ndim)
             return self.all[0][word], self.all[1][word]
         found += places
-        return found[:, 0], found[:, 1]
+        return found[0], found[1]
 
     def quote(self, start: int, end: int) -> str:
         """A word for a message: printable and short."""
@@ -173,20 +175,24 @@ class Words:
             characters ^= _ZEROS
             characters &= _FIRST.take(number, mode="clip")
 
-        whole, before = _until_point(near)
+        whole, before = _until_point(near, size)
         # what is behind the point moves up and takes its place
         behind = near >> _BYTE | far << np.uint64(56)
         near = behind ^ ((behind ^ near) & before)
         far >>= _BYTE
 
         number = _eight_digits(near)
-        scale = _SCALE.take(np.minimum(whole, size) + (_WORD + 1) * minus, mode="clip")
-        pointless = whole == _WORD
-        odd = _not_digits(near) | (size + pointless < 2) | (size > _WIDEST - _WORD * pointless)
+        scale = _SCALE.take(whole + (_WORD + 1) * minus, mode="clip")
+        pointless = before == _FIRST[_WORD]
+        odd = _not_digits(near)
+        odd |= size < 2 - pointless
+        odd |= size > _WIDEST - _WORD * pointless
         wide = np.flatnonzero(far != 0)
-        number[wide] = number[wide] * 1e8 + _eight_digits(far[wide])
+        far = far[wide]
+        both = number[wide] * 1e8 + _eight_digits(far)
+        number[wide] = both
         scale[wide] *= 1e8
-        odd[wide] |= _not_digits(far[wide]) | (number[wide] >= _EXACT)
+        odd[wide] |= _not_digits(far) | (both >= _EXACT)
         number /= scale
         for place in np.flatnonzero(odd):
             try:

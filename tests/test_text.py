@@ -51,7 +51,7 @@ def numbers_of(text):
     return words.floats(*words.all)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(decimals | digits | anything | st.floats().map(repr), min_size=1))
 @example(list(ODD))
 @example([f"{sign}{word}" for word in ODD[:10] for sign in "+-"])
@@ -74,7 +74,7 @@ def test_numbers_of_every_length_and_point_are_those_of_float():
     assert [struct.pack("d", number) for number in numbers] == [bits(word) for word in words]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.text(" \t\r\n1.", max_size=60).map(str.encode))
 @example(b"")
 @example(b"\n")
