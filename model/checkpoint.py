@@ -1,14 +1,20 @@
 """The state of an unfinished run on disk, from which the next start of the same run continues."""
 
+import contextlib
+import fcntl
 import os
 import pickle
 import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+
+
+class Unsaved(ValueError):
+    """The state could not be written; what was saved before it is kept."""
 
 
 class Checkpoint:
@@ -18,11 +24,18 @@ class Checkpoint:
         path: of the file; its name tells this run from all others.
         minutes: how far apart saves are.
         writes: whether this process saves; every process loads.
+        stale: which other checkpoints in the folder serve nothing once this run is done, as a
+            pattern of their names without suffix. One that a process uses stays.
     """
 
-    def __init__(self, path: Path, *, minutes: float = 10.0, writes: bool = True) -> None:
-        self.path, self.minutes, self.writes = path, minutes, writes
+    def __init__(
+        self, path: Path, *, minutes: float = 10.0, writes: bool = True, stale: str = ""
+    ) -> None:
+        self.path, self.minutes, self.writes, self.stale = path, minutes, writes, stale
         self.last = time.monotonic()
+        if writes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.used = _locked(path.with_suffix(".lock"), fcntl.LOCK_SH)
 
     @property
     def due(self) -> bool:
@@ -54,19 +67,49 @@ class Checkpoint:
         return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replaces what was saved before; the file is on disk when this returns."""
+        """Replaces what was saved before; the file is on disk when this returns.
+
+        Raises Unsaved when it cannot be written, as on a full disk.
+        """
         self.last = time.monotonic()
         if not self.writes:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save({"run": self.path.name, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
+        try:
+            with partial.open("wb") as file:
+                torch.save({"run": self.path.name, "state": state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise Unsaved(
+                f"{self.path}: {error.strerror}; when that is mended, run again: what was saved "
+                "before is kept"
+            ) from None
 
     def remove(self) -> None:
-        """The run is done."""
-        if self.writes:
-            self.path.unlink(missing_ok=True)
+        """The run is done: its files go, and those of stale ones."""
+        if not self.writes:
+            return
+        self.used.close()
+        stale = self.path.parent.glob(f"{self.stale}.lock") if self.stale else ()
+        for path in {self.path.with_suffix(".lock"), *stale}:
+            alone = fcntl.LOCK_EX | fcntl.LOCK_NB
+            with contextlib.suppress(BlockingIOError), _locked(path, alone):
+                for suffix in (".pt", ".partial", ".aside", ".lock"):
+                    path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _locked(path: Path, kind: int) -> IO[str]:
+    """This file, locked as `flock` calls it until it is closed."""
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.flock(file, kind)
+        except BlockingIOError:
+            file.close()
+            raise
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # it was another process's, which deleted it

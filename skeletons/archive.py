@@ -3,17 +3,17 @@
 import os
 import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+from isal import isal_zlib
 
 LARGEST = 64 << 20  # bytes of a member: hours of frames, yet small beside a machine's memory
 _LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
 )  # signature, ..., lengths of the name and of the extra field
 _STORED, _DEFLATED = 0, 8
-_MOST_INFLATED = 1032  # bytes that deflate can make of one
 _ENCRYPTED = 0x1
 
 
@@ -100,20 +100,14 @@ def read(member: Member, root: Path = Path()) -> bytes:
         source.seek(name + extra, os.SEEK_CUR)
         data = source.read(member.packed)
     if member.deflated:
+        inflate = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS).decompress
         try:
-            data = _inflate(data, member.size)
-        except zlib.error as error:
+            data = inflate(data, member.size + 1)  # no more, whatever it says of itself
+        except isal_zlib.error as error:  # type: ignore[misc] # its stub says that it is no class
             raise ArchiveError(f"damaged in the archive ({error}); get the archive again") from None
-    if len(data) != member.size or zlib.crc32(data) != member.stamp:
+    if len(data) != member.size or isal_zlib.crc32(data) != member.stamp:
         raise ArchiveError("damaged in the archive (wrong checksum); get the archive again")
     return data
-
-
-def _inflate(data: bytes, size: int) -> bytes:
-    """The inflated data, which should be of this size; more of it when there is more."""
-    if len(data) * _MOST_INFLATED < 8 * LARGEST:  # in one go, as it cannot fill the memory
-        return zlib.decompress(data, -zlib.MAX_WBITS, size)
-    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
 
 
 def texts(sources: Sequence[Path], suffix: str) -> list[tuple[Member, str]]:

@@ -47,14 +47,14 @@ def normalise(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32
     clip = np.zeros((bodies.shape[1], len(bodies), *bodies.shape[2:]), np.float32)
     filled = [_fill(body) for body in bodies.astype(np.float32)]
     spine = filled[0][:, layout.centre : layout.centre + 1]
-    first = _centre(filled[0][:1], spine[:1])
+    centred = [_centre(body, spine) if body.any() else body for body in filled]
+    first = centred[0][:1]
     turns = []
     for (start, end), axis in ((layout.up, (0.0, 0.0, 1.0)), (layout.across, (1.0, 0.0, 0.0))):
         turns.append(_rotation(first[0, end] - first[0, start], axis))
         first = _turn(first, turns[-1])
-    for place, body in enumerate(filled):
+    for place, body in enumerate(centred):
         if body.any():
-            body = _centre(body, spine)
             for turn in turns:
                 body = _turn(body, turn)
             clip[:, place] = body
@@ -74,8 +74,11 @@ def _fill(body: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _centre(body: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
     """The body (T, V, 3) seen from a joint (T, 1, 3); absent joints stay zero."""
-    present = body[..., 0] + body[..., 1] + body[..., 2] != 0
-    return np.where(present[..., None], body - centre, np.float32(0))
+    centred = body - centre
+    absent = body[..., 0] + body[..., 1] + body[..., 2] == 0
+    if absent.any():
+        centred[absent] = 0
+    return centred
 
 
 def _turn(body: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -85,18 +85,19 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
     Raises BrokenClip, and nothing else, for whatever is not a valid clip.
     """
     words = Words(data)
-    frames = words.integer(0) if words.lines else None
-    if frames is None:
+    integers = words.integers()
+    frames = int(integers[0]) if words.lines else -1
+    if frames < 0:
         raise BrokenClip("not skeleton text: the first line is not a number of frames", 1)
     if frames == 0:
         raise BrokenClip("0 frames", 1)
     if frames > LONGEST:
         raise BrokenClip(f"{frames} frames, where {LONGEST} is the most; cut it into clips", 1)
 
-    integers = words.integers()
     numbers, ending = _bodies_of_frames(words, integers.tolist(), frames, joints)
-    frame = np.repeat(np.arange(len(numbers)), numbers)
-    place = np.arange(len(frame)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+    each = np.array(numbers, np.int64)
+    frame = np.repeat(np.arange(len(each)), each)
+    place = np.arange(len(frame)) - np.repeat(np.cumsum(each) - each, each)
     # The first line of a body: after the number of frames, a line each frame until then, and the
     # bodies until then.
     head = 2 + frame + np.arange(len(frame)) * (2 + joints)
@@ -108,10 +109,9 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
         raise BrokenClip("no body in any frame")
 
     metres = coordinates(words, *words.leading(lines[:, 2:], 3))
-    bodies = np.zeros((min(max(numbers), BODIES_READ), frames, joints, 3))
-    kept = place < BODIES_READ
-    bodies[place[kept], frame[kept]] = metres[kept]
-    return bodies
+    bodies = np.zeros((max(numbers), frames, joints, 3))
+    bodies[place, frame] = np.moveaxis(metres, 0, -1)
+    return bodies[:BODIES_READ]
 
 
 def _bodies_of_frames(
@@ -127,10 +127,7 @@ def _bodies_of_frames(
             return numbers, BrokenClip(f"ends after {frame - 1} of {frames} frames", words.lines)
         bodies = integers[line]
         if bodies < 0:
-            other = words.integer(line)
-            if other is None:
-                return numbers, BrokenClip(f"no number of bodies for frame {frame}", line + 1)
-            bodies = other
+            return numbers, BrokenClip(f"no number of bodies for frame {frame}", line + 1)
         if bodies > MOST_BODIES:
             reason = f"{bodies} bodies in frame {frame}, where {MOST_BODIES} is the most"
             return numbers, BrokenClip(reason, line + 1)

@@ -9,7 +9,9 @@ was killed at any moment goes on from its finished groups and shards: every file
 rename.
 """
 
+import contextlib
 import fcntl
+import glob
 import hashlib
 import importlib
 import json
@@ -29,9 +31,8 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 import numcodecs
 import numpy as np
@@ -47,6 +48,7 @@ from skeletons.normalise import normalise
 from skeletons.recording import Broken, BrokenClip, Clip, EmptyClip, Recording
 
 GROUP = 24 << 20  # bytes of text that a worker reads at a time
+_DIGITS = 16  # of the name of unfinished work
 
 
 class PrepareError(ValueError):
@@ -169,7 +171,7 @@ def prepare(
     _missing(planned, expected or {}, require_complete)
     job = _Job(Path.cwd(), Path(), format, layout, classes, max_frames, keepbits, shard)
     identity = _identity(job, recordings, memberships, group, on_error)
-    job = job._replace(folder=scratch.absolute() / f"prepare-{identity}")
+    job = job._replace(folder=scratch.absolute() / f"prepare-{output.stem}-{identity}")
     try:
         with _alone(job.folder):
             groups = _cut(recordings, group)
@@ -186,14 +188,18 @@ def prepare(
                 shutil.rmtree(job.folder)
                 raise
             _finish(job, clips, recordings, memberships)
-            for used in job.folder.glob("group-*"):  # of no use without the shards
-                used.unlink()
-            _place(job.folder / "store", output)
+            with _near(job.folder / "store", output) as finished_store:
+                for used in job.folder.glob("group-*"):  # of no use without the shards
+                    used.unlink()
+                _place(finished_store, output)
             shutil.rmtree(job.folder)
+            _remove_stale(job.folder)
     except OSError as error:
+        reason = f"{error.filename or job.folder}: {error.strerror or error}"
+        if isinstance(error, shutil.Error):  # of copying, with a list of all that went wrong
+            reason = error.args[0][0][2]
         raise PrepareError(
-            f"{error.filename or job.folder}: {error.strerror or error}; "
-            "when that is mended, run again: finished parts are kept"
+            f"{reason}; when that is mended, run again: finished parts are kept"
         ) from error
     except BrokenExecutor as error:
         raise PrepareError(
@@ -285,7 +291,7 @@ def _identity(job: _Job, recordings: list[Recording], *others: object) -> str:
     digest.update(repr((versions, shared, _plain(others))).encode())
     for member, clips in recordings:
         digest.update(repr((member.name, member.size, member.stamp, clips)).encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:_DIGITS]
 
 
 def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
@@ -451,6 +457,7 @@ def _write_shard(job: _Job, index: int, pieces: list[_Piece]) -> None:
         job.folder / "store",
         index,
         frames,
+        keepbits=job.keepbits,
         shard=job.shard,
         scratch=job.folder / f"shard-{uuid.uuid4().hex}",
     )
@@ -485,31 +492,44 @@ def _finish(
         name=[clip.name for clip, _, _ in clips],
         splits=splits,
         layout=job.layout,
-        attributes={"classes": job.classes, "format": job.format, "keepbits": job.keepbits},
+        attributes={"classes": job.classes, "format": job.format},
+        keepbits=job.keepbits,
         shard=job.shard,
     )
 
 
-def _place(folder: Path, output: Path) -> None:
-    """Move a finished store to its place, by one rename, instead of what is there."""
+@contextlib.contextmanager
+def _near(folder: Path, output: Path) -> Iterator[Path]:
+    """The folder, or a copy of it if it is not on the file system of `output`."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
+    for left in output.parent.glob(f".{glob.escape(output.name)}.{'[0-9a-f]' * 32}"):
+        shutil.rmtree(left)  # by a run that was killed here
+    if folder.stat().st_dev == output.parent.stat().st_dev:
+        yield folder
+        return
+    beside = _beside(output)
     try:
-        if folder.stat().st_dev != output.parent.stat().st_dev:
-            shutil.copytree(folder, beside)
-            folder = beside
-        if output.exists():
-            old = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
-            os.rename(output, old)
-            os.rename(folder, output)
-            shutil.rmtree(old)
-        else:
-            os.rename(folder, output)
+        yield shutil.copytree(folder, beside)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-@contextmanager
+def _place(folder: Path, output: Path) -> None:
+    """Move a finished store to its place, by one rename, instead of what is there."""
+    if output.exists():
+        old = _beside(output)
+        os.rename(output, old)
+        os.rename(folder, output)
+        shutil.rmtree(old)
+    else:
+        os.rename(folder, output)
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(f".{output.name}.{uuid.uuid4().hex}")
+
+
+@contextlib.contextmanager
 def _whole(path: Path) -> Iterator[Any]:
     """A file to write that appears under its name once it is whole, or not at all."""
     beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -522,27 +542,50 @@ def _whole(path: Path) -> Iterator[Any]:
         raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder and keep other runs of the same work waiting until this one is over."""
-    path = folder.with_suffix(".lock")
+    path = _lock_of(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        folder.mkdir(exist_ok=True)
+        for unfinished in (*folder.glob("shard-*"), *folder.glob("group-*.*.*")):
+            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+        try:
+            yield
+        finally:
+            path.unlink()
+
+
+def _locked(path: Path, *, wait: bool = True) -> IO[str]:
+    """This file, locked; while another process has it: waited for, or a BlockingIOError."""
     while True:
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not os.fstat(lock.fileno()).st_nlink:
-                continue  # it was another run's, which ended and deleted it
-            folder.mkdir(exist_ok=True)
-            for unfinished in (*folder.glob("shard-*"), *folder.glob("group-*.*.*")):
-                shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
-            try:
-                yield
-            finally:
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        lock.close()  # it was another run's, which ended and deleted it
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed runs for the same output left of other work, unless one is on it again."""
+    work = f"{glob.escape(folder.name[:-_DIGITS])}{'[0-9a-f]' * _DIGITS}"
+    for path in folder.parent.glob(f"{work}.lock"):
+        if path != _lock_of(folder):
+            with contextlib.suppress(BlockingIOError), _locked(path, wait=False):
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
                 path.unlink()
-            return
 
 
-@contextmanager
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+@contextlib.contextmanager
 def _processes(workers: int) -> Iterator[tuple[Executor, int]]:
     """An executor of this many processes and the number of tasks that keep it busy."""
     # A fork has all that is imported at once, but would copy other threads' locks in any state.
@@ -555,7 +598,7 @@ def _processes(workers: int) -> Iterator[tuple[Executor, int]]:
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     """The executor of a Dask cluster and the number of tasks that keep it busy."""
     try:

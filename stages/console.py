@@ -22,14 +22,14 @@ def bar(title: str, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
 def run(main: Callable[..., str]) -> None:
     """Runs a stage with the command line's arguments and prints what it says it wrote.
 
-    A mistake in the data, the parameters or the files ends the program with one line, not with a
-    traceback.
+    A mistake in the data, the parameters or the files, or a full disk, ends the program with one
+    line, not with a traceback.
     """
     title = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
         if said := main(*sys.argv[1:]):
             print(said)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"{title}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{title}: interrupted")

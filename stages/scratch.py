@@ -1,5 +1,6 @@
 """Where a stage keeps unfinished work: a file named after everything that determines its result."""
 
+import glob
 import hashlib
 import json
 import os
@@ -10,12 +11,17 @@ from typing import Any
 from model import distributed
 from model.checkpoint import Checkpoint
 
+_DIGITS = 16  # of the hash in a name
 
-def checkpoint(name: str, *, settings: Any, inputs: tuple[str, ...], minutes: float) -> Checkpoint:
+
+def checkpoint(
+    name: str, *, part: str = "", settings: Any, inputs: tuple[str, ...], minutes: float
+) -> Checkpoint:
     """The checkpoint of the run `name` under `.scratch/` of the project, DVC's copies included.
 
     Another parameter in `settings`, another content of the files or folders `inputs`, other code
-    or another number of processes is another run.
+    or another number of processes is another run. A run may be done in parts; the checkpoint
+    without one goes last, and takes those with it that killed runs of this name have left.
     """
     digest = hashlib.sha256(json.dumps([settings, distributed.ranks()], sort_keys=True).encode())
     here = Path.cwd()
@@ -29,7 +35,8 @@ def checkpoint(name: str, *, settings: Any, inputs: tuple[str, ...], minutes: fl
             digest.update(hashlib.file_digest(file, "sha256").digest())
     folder = Path(os.environ.get("DVC_ROOT", ""), ".scratch")
     return Checkpoint(
-        folder / f"{name}-{digest.hexdigest()[:16]}.pt",
+        folder / f"{name}-{digest.hexdigest()[:_DIGITS]}{part}.pt",
         minutes=minutes,
         writes=distributed.rank() == 0,
+        stale="" if part else f"{glob.escape(name)}-{'[0-9a-f]' * _DIGITS}*",
     )

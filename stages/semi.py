@@ -19,9 +19,10 @@ def main(run: str) -> str:
     weights = f"data/weights/{run}.pt"
     encoder = load_encoder(weights)
 
-    def checkpoint(part: str) -> Checkpoint:
+    def checkpoint(part: str = "") -> Checkpoint:
         return scratch.checkpoint(
-            f"semi-{run}-{part}",
+            f"semi-{run}",
+            part=part,
             settings=[p["seed"], p["runs"][run], rule, schedule, settings, p["embed"]],
             inputs=(f"data/{dataset}.zarr", weights),
             minutes=p["machine"]["checkpoint_minutes"],
@@ -37,7 +38,7 @@ def main(run: str) -> str:
                 balanced=settings["balanced"],
             )
         ]
-        unfinished = checkpoint(f"{fraction}-{draw}")
+        unfinished = checkpoint(f"-{fraction}-{draw}")
         top1, _ = task.accuracy(
             encoder,
             chosen,
@@ -57,7 +58,7 @@ def main(run: str) -> str:
         unfinished.remove()
         return top1
 
-    finished = checkpoint("finished")
+    finished = checkpoint()
     found: dict[str, float] = finished.load() or {}
     rows = []
     for fraction in settings["fractions"]:

@@ -2,9 +2,9 @@
 
 import contextlib
 import csv
+import fcntl
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -106,6 +106,7 @@ def test_workers_and_groups_do_not_change_a_byte(tmp_path, clips, expected, othe
 def test_an_older_store_is_replaced(tmp_path, clips, expected):
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr" / "old").touch()
+    (tmp_path / f".out.zarr.{'0' * 32}").mkdir()  # left by a run that was killed as it replaced one
     prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
     assert tree(tmp_path / "out.zarr") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zarr", "scratch"]
@@ -241,7 +242,7 @@ def test_videos_are_cut_and_split_by_lists_of_their_names(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 from test_prepare import arguments
 from skeletons.prepare import prepare
 if __name__ == "__main__":
@@ -256,7 +257,7 @@ if __name__ == "__main__":
 
 def start(folder, source, executor="processes", **options):
     script = folder / "run.py"
-    script.write_text(RUN.format(tests=str(Path(__file__).parent)))
+    script.write_text(RUN.format(folders=[str(ROOT), str(ROOT / "tests")]))
     return subprocess.Popen(
         [sys.executable, script, folder, source, executor],
         cwd=ROOT,
@@ -356,17 +357,71 @@ def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected)
     assert tree(tmp_path / "out.zarr") == expected
 
 
-def test_a_full_disk_is_said_and_the_work_goes_on(tmp_path, clips, expected):
-    def no_large_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own, and a function that gives it a size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
 
-    process = start(tmp_path, clips, preexec_fn=no_large_files)
+    def mount(size, option="size"):
+        command = ["mount", "-t", "tmpfs", "-o", f"{option}={size}", "tmpfs", folder]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    if mount("300k").returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    yield folder, lambda size: mount(size, "remount,size").check_returncode()
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_the_work_goes_on(disk, clips, expected):
+    folder, enlarge = disk
+    process = start(folder, clips)
     _, message = process.communicate()
     assert process.returncode == 1
-    assert "File too large; when that is mended, run again" in message
+    assert "No space left on device; when that is mended, run again" in message
     assert message.count("\n") == 1
-    assert not (tmp_path / "out.zarr").exists()
-    assert start(tmp_path, clips).wait() == 0
+    assert not (folder / "out.zarr").exists()
+    done = finished(folder)
+    assert done
+    enlarge("20m")
+    assert start(folder, clips).wait() == 0
+    assert tree(folder / "out.zarr") == expected
+
+
+def test_a_full_disk_of_the_store_is_said_and_the_finished_store_is_kept(
+    disk, tmp_path, clips, expected
+):
+    folder, enlarge = disk
+    settings = arguments(tmp_path, clips)
+    with pytest.raises(PrepareError, match=r"No space left on device.*; when that is") as error:
+        prepare(folder / "out.zarr", **settings)
+    assert "\n" not in str(error.value)
+    assert not list(folder.iterdir())
+    done = finished(tmp_path)
+    enlarge("20m")
+    prepare(folder / "out.zarr", **settings)
+    assert tree(folder / "out.zarr") == expected
+    assert len(done) > 5
+
+
+def test_what_killed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, clips, expected):
+    """Of the same output, and not while a process is on it."""
+    process = start(tmp_path, clips)
+    wait_until(lambda: finished(tmp_path))
+    kill(process, whole=True)
+    (left,) = (tmp_path / "scratch").glob("prepare-out-*[0-9a-f]")
+    other = left.with_name(left.name.replace("out", "out-2"))
+    held = left.with_name("prepare-out-" + "0" * 16)
+    for folder in (other, held):
+        folder.mkdir()
+        folder.with_name(f"{folder.name}.lock").touch()
+    with held.with_name(f"{held.name}.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, keepbits=10))
+    names = {path.name.removesuffix(".lock") for path in (tmp_path / "scratch").iterdir()}
+    assert names == {other.name, held.name}
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
+    assert {path.stem for path in (tmp_path / "scratch").iterdir()} == {other.name}
     assert tree(tmp_path / "out.zarr") == expected
 
 

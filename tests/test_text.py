@@ -3,7 +3,6 @@
 import struct
 
 import numpy as np
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +51,7 @@ def numbers_of(text):
     return words.floats(*words.all)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(decimals | digits | anything | st.floats().map(repr), min_size=1))
 @example(list(ODD))
 @example([f"{sign}{word}" for word in ODD[:10] for sign in "+-"])
@@ -75,7 +74,7 @@ def test_numbers_of_every_length_and_point_are_those_of_float():
     assert [struct.pack("d", number) for number in numbers] == [bits(word) for word in words]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.text(" \t\r\n1.", max_size=60).map(str.encode))
 @example(b"")
 @example(b"\n")
@@ -89,33 +88,18 @@ def test_words_and_lines_are_those_of_split(text):
     lines = lines if lines[-1] else lines[:-1]
     assert words.lines == len(lines)
     assert list(words.counts) == [len(line.split()) for line in lines]
-    # the words' places count from 16 characters before the text
-    found = [(bytes(16) + text)[a:b] for a, b in zip(*words.all, strict=True)]
+    # the words' places count from a newline before the text
+    found = [(b"\n" + text)[a:b] for a, b in zip(*words.all, strict=True)]
     assert found == spaced.split()
     for number in range(1, 4):
         chosen = np.flatnonzero(words.counts >= number)
         starts, ends = words.leading(chosen, number)
-        expected = words.first[chosen][:, None] + np.arange(number)
+        expected = words.first[chosen] + np.arange(number)[:, None]
         assert np.array_equal(starts, words.all[0][expected])
         assert np.array_equal(ends, words.all[1][expected])
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        (b"12\n", 12),
-        (b" 7\r\n", 7),
-        (b"1 2\n", None),
-        (b"-1\n", None),
-        (b"\n", None),
-        (b"1.0", None),
-    ],
-)
-def test_a_line_of_one_whole_number(text, number):
-    assert Words(text).integer(0) == number
-    assert Words(b"x\n" + text).integers().tolist() == [-1, -1 if number is None else number]
-
-
-def test_integers_of_lines_have_up_to_three_digits():
-    text = b"0\n25\n 007 \n1000\n1 2\n\n-1\n2.5\nab\n999\r\n"
-    assert Words(text).integers().tolist() == [0, 25, 7, -1, -1, -1, -1, -1, -1, 999]
+def test_integers_of_lines_have_up_to_eight_digits():
+    text = b"0\n25\n 007 \n10002000\n100020003\n1 2\n\n-1\n2.5\nab\n999\r\n6"
+    integers = [0, 25, 7, 10002000, -1, -1, -1, -1, -1, -1, 999, 6]
+    assert Words(text).integers().tolist() == integers

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, Unsaved
 from model.training import NotFinite, precise, train
 from skeletons.loader import batches
 from stages import scratch
@@ -115,6 +115,43 @@ def test_other_checkpoints_are_set_aside(
     assert "starting anew" in said
     assert not checkpoint.path.exists()
     assert (tmp_path / "run.aside").exists()
+
+
+def test_a_full_disk_is_said_and_the_last_saved_state_is_kept(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.pt")
+    checkpoint.save({"step": 1})
+    (tmp_path / "run.partial").symlink_to("/dev/full")
+    with pytest.raises(Unsaved, match=r"run.pt: No space left on device; when that is mended, run"):
+        checkpoint.save({"step": 2, "array": torch.zeros(100_000)})
+    assert checkpoint.load() == {"step": 1}
+    assert not (tmp_path / "run.partial").is_symlink()
+
+
+def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under other settings, in parts or damaged; not what a process uses, nor another name's."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def run(name: str, part: str = "", **settings: object) -> Checkpoint:
+        found = scratch.checkpoint(name, part=part, settings=settings, inputs=(), minutes=1)
+        found.save({})
+        return found
+
+    left = [run("a", lr=1), run("a", "-0.5-0", lr=1), run("a", lr=2), run("a-b", lr=1)]
+    left[2].path.with_suffix(".aside").touch()
+    left[2].path.with_suffix(".partial").touch()
+    for killed in left:
+        killed.used.close()  # as its process ended
+    used, other, done = run("a", lr=3), left[-1], run("a", lr=4)
+    done.remove()
+    kept = {used.path, used.path.with_suffix(".lock"), other.path, other.path.with_suffix(".lock")}
+    assert set((tmp_path / ".scratch").iterdir()) == kept
+    again = run("a", lr=3)  # the same run twice at once: the last to end takes it away
+    used.remove()
+    assert again.path.exists()
+    again.remove()
+    assert not again.path.exists()
 
 
 def test_only_the_writing_process_writes(tmp_path: Path) -> None:
