@@ -27,4 +27,6 @@ experiments: .venv/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	pip install --quiet --editable '.[test,lint]'
+	# what the page of `dvc plots` draws its charts with, where there is no network
+	python -c 'import vl_convert; print(vl_convert.javascript_bundle())' > .venv/vega.js
 	touch $@
