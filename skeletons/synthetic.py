@@ -3,9 +3,9 @@ and NW-UCLA.
 
 A figure with fixed bones is bent joint by joint. An action is a seeded choice of a few joints with
 a rhythm of their own; it is the same motion in every format. Who performs it (size, proportions,
-speed, reach, stance, which hand), how (onset, tempo, the way the body faces when the recording
-starts, idle sway) and how it is seen (camera, sensor noise) differ from clip to clip and say
-nothing about the action.
+speed, reach, stance, which hand), how (how far and which way each joint goes, onset, tempo, the way
+the body faces when the recording starts, idle sway) and how it is seen (camera, sensor noise)
+differ from clip to clip and say nothing about the action.
 
 Every random number comes from (seed, what it is for), so the archives are a function of their
 parameters.
@@ -56,11 +56,16 @@ _ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO, _NWUCLA_SUBJECT, _NW
 
 _DEGREE = np.pi / 180
 
-# How hard the recordings are. What pretraining's views undo (the way a body is turned in its first
-# frame, by which it is normalised; the side; the tempo) is large. What they keep and no action
-# explains (posture, sway) is small, or it would be the easiest way to tell clips apart.
-_TURNED = np.array((10, 10, 10)) * _DEGREE  # at most, about x, y and z
-_STANCE, _POSTURE, _SWAY = 3 * _DEGREE, 1.5 * _DEGREE, 1 * _DEGREE  # standard deviations
+# How hard the recordings are. Pretraining tells clips apart by what is easiest, so clips differ most
+# in how they perform their action: how far each of its joints is held and swings, and which way.
+# What no action explains (the way a body is turned in its first frame, by which it is normalised;
+# its proportions, posture and sway) is small.
+_TURNED = np.array((3, 3, 3)) * _DEGREE  # at most, about x, y and z
+_STANCE, _POSTURE, _SWAY = 1.5 * _DEGREE, 1 * _DEGREE, 1 * _DEGREE  # standard deviations
+_PROPORTIONS = 0.02  # standard deviation of a bone's length, as a part of it
+_SIZE = (0.97, 1.03)  # of a person, as a part of the rest pose
+_LIFT, _SWING = (0.5, 1.5), (0.6, 1.4)  # of a performance, as parts of the action's
+_ASIDE = 0.25  # standard deviation of the way a ball joint is held, radians
 _GUESS = 4  # times the noise: the error of a hidden joint
 
 
@@ -204,10 +209,10 @@ def _drive(figure: Figure, joint: int, rng: np.random.Generator) -> Drive:
 def _subject(figure: Figure, *key: int) -> Subject:
     rng = np.random.default_rng(key)
     swap = list(figure.layout.swap)
-    stretch = rng.normal(1, 0.08, figure.layout.joints)
+    stretch = rng.normal(1, _PROPORTIONS, figure.layout.joints)
     stance = rng.normal(0, _STANCE, (figure.layout.joints, 3))
     return Subject(
-        bones=figure.bones * (rng.uniform(0.85, 1.12) * (stretch + stretch[swap]) / 2)[:, None],
+        bones=figure.bones * (rng.uniform(*_SIZE) * (stretch + stretch[swap]) / 2)[:, None],
         stance=(stance + stance[swap] * (1, -1, -1)) / 2,
         tempo=rng.uniform(0.8, 1.25),
         reach=rng.uniform(0.75, 1.2),
@@ -234,10 +239,13 @@ def _act(
     turns = np.zeros((frames, figure.layout.joints, 3))
     for drive in act.roles[role % len(act.roles)]:
         mirror = figure.layout.swap[drive.joint]
+        lift, swing = drive.lift * rng.uniform(*_LIFT), drive.swing * rng.uniform(*_SWING)
+        if figure.hinge[drive.joint] is None:
+            lift = lift + rng.normal(0, _ASIDE, 3)
         for second in (False, True) if act.sides != "one" and mirror != drive.joint else (False,):
             late = np.pi if second and act.sides == "turn" else 0.0
             angle = 2 * np.pi * cycles * np.outer(progress, (1, 2)) + drive.phase + late
-            turn = envelope[:, None] * reach * (drive.lift + np.sin(angle) @ drive.swing)
+            turn = envelope[:, None] * reach * (lift + np.sin(angle) @ swing)
             if second == other_side or mirror == drive.joint:
                 turns[:, drive.joint] += turn
             else:

@@ -21,6 +21,8 @@ from skeletons import protocols, store
 from skeletons.loader import batches, resident
 from stages import console, params, results, scratch
 
+FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others
+
 
 def main(run: str) -> str:
     p = params.read()
@@ -147,7 +149,10 @@ def main(run: str) -> str:
     weights = Path(f"data/weights/{run}.pt")
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_encoder(encoder, weights, dataset=dataset, protocol=protocol, stream=stream)
-    results.write_rows(f"metrics/pretrain/{run}.json", curve)
+    results.write_csv(
+        f"metrics/pretrain/{run}.csv",
+        [{**{column: row[column] for column in FIRST if column in row}, **row} for row in curve],
+    )
     checkpoint.remove()
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
 

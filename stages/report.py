@@ -16,17 +16,7 @@ from stages import console, params, results
 Rows = Iterable[Sequence[object]]
 PICTURES = ("retrieval", "map")
 
-# Columns of the stages' tables, and what the curves call them.
-PRETRAINING = {
-    "loss": "loss",
-    "ti": "loss, temporal to instance",
-    "si": "loss, spatial to instance",
-    "it": "loss, instance to temporal",
-    "is": "loss, instance to spatial",
-    "accuracy": "contrast accuracy (%)",
-    "lr": "learning rate",
-    "linear_top1": "linear accuracy (%)",
-}
+# Columns of linear's curves, and what the plot calls them.
 LINEAR = {
     "top1": "top-1 accuracy (%)",
     "top5": "top-5 accuracy (%)",
@@ -58,8 +48,7 @@ def main() -> str:
     Path("metrics/summary.json").write_text(json.dumps(summary(found), indent=2) + "\n")
     Path("metrics/README.md").write_text(page(p, found, published))
     runs = list(p["runs"])
-    curves("metrics/pretraining.csv", "metrics/pretrain/{}.json", runs, PRETRAINING)
-    curves("metrics/linear.csv", "metrics/linear/{}-epochs.json", runs, LINEAR)
+    curves("metrics/linear.csv", "metrics/linear/{}-epochs.json", runs)
     gather("metrics/classes.csv", "metrics/linear/{}-classes.json", runs)
     gather("metrics/confusion.csv", "metrics/linear/{}-confusion.json", runs)
     gather("metrics/semi.csv", "metrics/semi/{}.json", runs)
@@ -84,16 +73,15 @@ def gather(path: str, source: str, runs: Sequence[str]) -> None:
     )
 
 
-def curves(path: str, source: str, runs: Sequence[str], quantities: dict[str, str]) -> None:
+def curves(path: str, source: str, runs: Sequence[str]) -> None:
     """Writes all runs' tables as one curve a quantity: a row a run, quantity and epoch."""
     results.write_csv(
         path,
         [
             {"run": run, "quantity": name, "epoch": row["epoch"], "value": row[column]}
-            for column, name in quantities.items()
+            for column, name in LINEAR.items()
             for run in runs
             for row in results.read(source.format(run))
-            if row.get(column) is not None
         ],
     )
 

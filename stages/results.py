@@ -31,6 +31,7 @@ def read(path: str) -> list[dict[str, Any]]:
 
 def write_csv(path: str, rows: Sequence[dict[str, Any]]) -> None:
     """Writes rows with the same keys as a CSV."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -3,6 +3,7 @@
 import getpass
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clone import Clone
+from clone import ROOT, Clone
 
 WEIGHTS = "data/weights/ntu60-xsub.pt"
 
@@ -53,7 +54,9 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     assert colleague.ran("repro", "--allow-missing") == set()
     colleague.change({"linear": {"lr": 1.5}})
     ran = colleague.ran("repro", "--pull", "--allow-missing")
-    assert {stage.split("@")[0] for stage in ran} == {"linear", "ensemble", "report"}
+    assert {stage.split("@")[0] for stage in ran} == {"check", "linear", "ensemble", "report"}
+    shown = re.findall("^Running stage '(.*)':$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert ran == set(shown)
     assert {path.name for path in (colleague.path / "data").iterdir() if path.is_dir()} == {
         "features",
         "scores",
@@ -84,7 +87,8 @@ def test_a_colleague_with_the_archives_prepares_the_same_bytes(
     archives = tmp_path / "archives"
     shutil.copytree(origin.path / "data/raw" / dataset, archives)
     colleague.change({"sources": {dataset: str(archives)}})
-    assert colleague.ran("repro", f"prepare@{dataset}") == {f"raw@{dataset}", f"prepare@{dataset}"}
+    ran = colleague.ran("repro", f"prepare@{dataset}")
+    assert ran == {"check", f"raw@{dataset}", f"prepare@{dataset}"}
     assert outputs(colleague, f"prepare@{dataset}") == outputs(origin, f"prepare@{dataset}")
 
 
