@@ -1,6 +1,7 @@
 """The training loop of pretraining and fine-tuning: exact on resume, one process or many."""
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -52,6 +53,8 @@ def train(
     epochs: int,
     lr: float,
     milestones: Sequence[int],
+    schedule: str = "step",
+    warmup: int = 0,
     momentum: float,
     weight_decay: float,
     measure: Callable[[int], dict[str, float | None]] = lambda epoch: {},
@@ -69,6 +72,7 @@ def train(
             the loss and figures to average over the epoch.
         network: what is trained (parameters that require a gradient) and what is saved.
         loader: batches of indices, with `sampler.set_epoch` and a state.
+        lr, milestones, schedule, warmup: as in `learning_rate`.
         measure: what to add to the figures of an epoch when it is over; leaves `network` alone.
         progress: wraps the numbers of the steps that are left.
 
@@ -124,20 +128,28 @@ def train(
 
     with _signals(checkpoint) as asked:
         for epoch in range(first, epochs):
-            rate = step_lr(lr, epoch, milestones)
-            optimiser.param_groups[0]["lr"] = rate
             loader.sampler.set_epoch(epoch)
             if saved and saved["loader"]:
                 loader.load_state_dict(saved["loader"])
             saved = None
             start = time.perf_counter()
             for number, clips in enumerate(loader, start=done):
+                now = epoch * len(loader) + number
+                rate = learning_rate(
+                    lr,
+                    now,
+                    epochs=epochs,
+                    steps=len(loader),
+                    milestones=milestones,
+                    schedule=schedule,
+                    warmup=warmup,
+                )
+                optimiser.param_groups[0]["lr"] = rate
                 torch.manual_seed(_mix(seed, distributed.rank(), epoch, number))
                 loss, figures = step(clips, epoch)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-                now = epoch * len(loader) + number
                 loss = loss.detach()
                 failed = torch.where((failed < 0) & ~loss.isfinite(), now, failed)
                 for name, figure in {"loss": loss, **figures}.items():
@@ -172,6 +184,28 @@ def train(
                     raise Stopped(f"stopped after epoch {epoch}; the next start continues there")
     next(ticks, None)  # ends the progress bar
     return curve
+
+
+def learning_rate(
+    lr: float,
+    step: int,
+    *,
+    epochs: int,
+    steps: int,
+    milestones: Sequence[int],
+    schedule: str,
+    warmup: int,
+) -> float:
+    """The rate of a training step, counted from 0 over all `epochs` of `steps` each.
+
+    step: `lr`, times 0.1 from each epoch of `milestones` on; cosine: half a cosine from `lr` to 0
+    (Loshchilov & Hutter, ICLR 2017). Over the first `warmup` steps it rises linearly to that.
+    """
+    if schedule == "cosine":
+        rate = lr * (1 + math.cos(math.pi * step / (epochs * steps))) / 2
+    else:
+        rate = step_lr(lr, step // steps, milestones)
+    return rate * min((step + 1) / warmup, 1) if warmup else rate
 
 
 def _mix(*numbers: int) -> int:

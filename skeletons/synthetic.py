@@ -56,7 +56,7 @@ _ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO, _NWUCLA_SUBJECT, _NW
 
 _DEGREE = np.pi / 180
 
-# How hard the recordings are. Pretraining tells clips apart by what is easiest, so clips differ most
+# How hard the recordings are. Pretraining tells clips apart by what is easiest, so they differ most
 # in how they perform their action: how far each of its joints is held and swings, and which way.
 # What no action explains (the way a body is turned in its first frame, by which it is normalised;
 # its proportions, posture and sway) is small.

@@ -212,6 +212,12 @@ SCHEMA: dict[str, Any] = {
         "epochs": _EPOCHS,
         "lr": _LR,
         "milestones": _MILESTONES,
+        "schedule": P(
+            "how the rate falls: `step`, at the milestones, or `cosine`, to 0 without them",
+            str,
+            options=("step", "cosine"),
+        ),
+        "warmup": P("first steps, over which the rate rises", int, "steps", low=0),
         "sgd_momentum": _MOMENTUM,
         "weight_decay": _DECAY,
         "precision": _PRECISION,

@@ -138,6 +138,8 @@ def main(run: str) -> str:
         epochs=settings["epochs"],
         lr=settings["lr"],
         milestones=settings["milestones"],
+        schedule=settings["schedule"],
+        warmup=settings["warmup"],
         momentum=settings["sgd_momentum"],
         weight_decay=settings["weight_decay"],
         measure=measure,

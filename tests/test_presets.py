@@ -57,6 +57,8 @@ PAPER = {
     "pretrain.epochs": 451,
     "pretrain.lr": 0.01,
     "pretrain.milestones": [351],
+    "pretrain.schedule": "step",
+    "pretrain.warmup": 0,
     "pretrain.sgd_momentum": 0.9,
     "pretrain.weight_decay": 1e-4,
     "embed.keep": 0.95,

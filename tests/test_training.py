@@ -1,5 +1,6 @@
 """The training loop: what it learns, what it saves, what it refuses."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoint import Checkpoint, Unsaved
-from model.training import NotFinite, precise, train
+from model.training import NotFinite, learning_rate, precise, train
 from skeletons.loader import batches
 from stages import scratch
 
@@ -45,6 +46,21 @@ def test_the_curve_has_means_rates_and_epochs() -> None:
         order = loader()
         order.sampler.set_epoch(epoch)
         assert row["clips"] == pytest.approx(float(torch.cat(list(order)).double().mean()))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "rates"),
+    [
+        ("step", 0, [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1]),
+        ("step", 2, [0.5, 1, 1, 1, 0.1, 0.1, 0.1, 0.1]),
+        ("cosine", 0, [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]),
+        ("cosine", 4, [0.25, 0.5 * 0.961940, 0.75 * 0.853553, 0.691342, 0.5, 0.308658]),
+    ],
+)
+def test_the_rate_of_each_step(schedule: str, warmup: int, rates: list[float]) -> None:
+    given = {"epochs": 4, "steps": 2, "milestones": [2], "schedule": schedule, "warmup": warmup}
+    found = [learning_rate(1.0, step, **given) for step in range(len(rates))]
+    assert found == pytest.approx(rates, abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before() -> None:
