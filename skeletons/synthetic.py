@@ -56,10 +56,10 @@ _ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO, _NWUCLA_SUBJECT, _NW
 
 _DEGREE = np.pi / 180
 
-# How hard the recordings are. Pretraining tells clips apart by what is easiest, so clips differ most
-# in how they perform their action: how far each of its joints is held and swings, and which way.
-# What no action explains (the way a body is turned in its first frame, by which it is normalised;
-# its proportions, posture and sway) is small.
+# How hard the recordings are. Pretraining tells clips apart by what is easiest, so clips differ
+# most in how they perform their action: how far each of its joints is held and swings, and which
+# way. What no action explains (the way a body is turned in its first frame, by which it is
+# normalised; its proportions, posture and sway) is small.
 _TURNED = np.array((3, 3, 3)) * _DEGREE  # at most, about x, y and z
 _STANCE, _POSTURE, _SWAY = 1.5 * _DEGREE, 1 * _DEGREE, 1 * _DEGREE  # standard deviations
 _PROPORTIONS = 0.02  # standard deviation of a bone's length, as a part of it
