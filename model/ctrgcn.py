@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
@@ -58,6 +59,15 @@ def _along_time(channels: int, *, kernel: int, dilation: int) -> nn.Conv2d:
     )
     nn.init.normal_(conv.weight, std=math.sqrt(2 / (channels * kernel)))
     return conv
+
+
+def _peak(x: Tensor) -> Tensor:
+    """The largest of every value and its two neighbours in time, the last dimension."""
+    if torch.is_grad_enabled():
+        return F.max_pool2d(x, kernel_size=(1, 3), stride=1, padding=(0, 1))
+    # The pool's places are for a backward pass, and finding them takes most of its time on a CPU.
+    wider = F.pad(x, (1, 1), value=-math.inf)
+    return torch.maximum(wider[..., :-2], x).maximum(wider[..., 2:])
 
 
 def _norm(channels: int, *, scale: float = 1.0, spread: float = 0.0) -> nn.BatchNorm2d:
@@ -130,7 +140,6 @@ class TemporalConvolution(nn.Module):
         self.squeeze = Pointwise(channels, 3 * branch, parts=3)
         self.squeeze_norm = _norm(3 * branch, spread=0.02)
         self.near, self.far = (_along_time(branch, kernel=5, dilation=d) for d in (1, 2))
-        self.pool = nn.MaxPool2d(kernel_size=(1, 3), stride=1, padding=(0, 1))
         self.same = Pointwise(channels, branch)
         self.near_norm, self.far_norm, self.pool_norm, self.same_norm = (
             _norm(branch, spread=0.02) for _ in range(4)
@@ -143,7 +152,7 @@ class TemporalConvolution(nn.Module):
             [
                 self.near_norm(self.near(near)),
                 self.far_norm(self.far(far)),
-                self.pool_norm(self.pool(peak)),
+                self.pool_norm(_peak(peak)),
                 self.same_norm(self.same(x)),
             ],
             dim=1,

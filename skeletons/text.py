@@ -151,7 +151,7 @@ class Words:
         (starts,), (ends,) = self.leading(lines, 1)
         size = ends - starts
         near = self._runs[starts].view("<u8")[::2] ^ _ZEROS
-        near <<= (_BYTE * (_WORD - np.minimum(size, _WORD))).astype(np.uint64)  # to the right
+        near <<= (8 * (_WORD - np.minimum(size, _WORD))).astype(np.uint64)  # to the right
         valid = (size <= _WORD) & ~_not_digits(near)
         numbers[lines[valid]] = _eight_digits(near[valid])
         return numbers
