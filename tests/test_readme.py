@@ -31,6 +31,7 @@ ELSEWHERE = {
         "cp presets/paper.yaml params.yaml",
         "dvc repro linear@ntu60-xsub",
     ],
+    "tests/test_readme.py::test_the_preset_of_nw_ucla": ["cp presets/nwucla.yaml params.yaml"],
     "tests/test_readme.py::test_several_processes": [
         'LAUNCH="torchrun --nproc-per-node=2" dvc repro'
     ],
@@ -130,13 +131,24 @@ def test_commands_that_run_elsewhere_do() -> None:
         assert f"def {test}(" in text if test else set(those) <= set(text.splitlines())
 
 
-def test_one_row_of_the_papers_table(clone: Clone) -> None:
+def would_run(clone: Clone, preset: str, *targets: str) -> set[str]:
+    """The stages that `dvc repro` runs from nothing after a preset is copied over params.yaml."""
     before = (clone.path / "params.yaml").read_text()
     try:
-        run(clone, "cp presets/paper.yaml params.yaml")
-        stages = clone.ran("repro", "--dry", "--force", "linear@ntu60-xsub")
+        run(clone, f"cp presets/{preset}.yaml params.yaml")
+        return clone.ran("repro", "--dry", "--force", *targets)
     finally:
         (clone.path / "params.yaml").write_text(before)
+
+
+def test_the_preset_of_nw_ucla(clone: Clone) -> None:
+    run = "nwucla-xview"
+    results = {f"semi@{run}-bone", f"ensemble@{run}-3s", f"supervised@{run}", f"retrieval@{run}"}
+    assert results <= would_run(clone, "nwucla")
+
+
+def test_one_row_of_the_papers_table(clone: Clone) -> None:
+    stages = would_run(clone, "paper", "linear@ntu60-xsub")
     chain = ["raw@ntu60", "prepare@ntu60", "pretrain@ntu60-xsub", "embed@ntu60-xsub"]
     assert stages == {"check", *chain, "linear@ntu60-xsub"}
 
