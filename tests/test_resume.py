@@ -1,0 +1,96 @@
+"""Stages that are really killed, DVC and all: the next run goes on, to the same bytes."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from clone import Clone
+
+from stages import results
+
+RUN = "ntu60-xsub"
+STAGE = f"pretrain@{RUN}"
+LONG = {"machine": {"checkpoint_minutes": 0}, "pretrain": {"epochs": 60}}
+
+
+def copy(finished: Clone, path: Path) -> Clone:
+    """A copy with a pretraining of some seconds, saved after every step."""
+    shutil.copytree(finished.path, path, symlinks=True)
+    clone = Clone(path)
+    clone.change(LONG)
+    return clone
+
+
+def weights(clone: Clone) -> bytes:
+    return (clone.path / f"data/weights/{RUN}.pt").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def expected(finished: Clone, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of a run that nothing interrupts."""
+    clone = copy(finished, tmp_path_factory.mktemp("whole") / "clone")
+    clone.dvc("repro", STAGE)
+    return weights(clone)
+
+
+def kill(clone: Clone, *arguments: str) -> list[float]:
+    """Starts a `dvc` command and kills all of its processes at some moment after the first epoch's
+    end was saved; the clips per second of the epochs that are saved.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=clone.path,
+        env={**os.environ, "PATH": path},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not saved(clone):
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(random.random() / 2)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended, which is an error by itself
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return [row["clips_per_second"] for row in saved(clone)]
+
+
+def saved(clone: Clone) -> list[dict[str, float]]:
+    """The curve in the clone's only checkpoint, if there is one yet."""
+    for checkpoint in (clone.path / ".scratch").glob("*.pt"):
+        return torch.load(checkpoint, weights_only=True)["state"]["curve"]
+    return []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("repro",), ("exp", "run", "--temp", "--name", "killed")],
+    ids=["repro", "experiment"],
+)
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    finished: Clone, tmp_path: Path, expected: bytes, arguments: tuple[str, ...]
+) -> None:
+    clone = copy(finished, tmp_path / "clone")
+    before = kill(clone, *arguments, STAGE)
+    assert before
+    clone.dvc(*arguments, STAGE)
+    if "exp" in arguments:
+        clone.dvc("exp", "apply", "killed")
+    assert weights(clone) == expected
+    rows = results.read(str(clone.path / f"metrics/pretrain/{RUN}.json"))
+    assert len(rows) == 60
+    # The epochs before were not run again: it would have taken them another time.
+    for row, speed in zip(rows, before, strict=False):
+        assert row["clips_per_second"] == pytest.approx(speed, rel=1e-5)
+    assert not list((clone.path / ".scratch").iterdir())
