@@ -1,5 +1,6 @@
 """The objective: a training step of the released code, a plain computation, an analytic case."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -149,3 +150,29 @@ def test_filling_enters_the_momentum_networks_keys() -> None:
         torch.testing.assert_close(net.queue(domain)[:4], F.normalize(keys[domain], dim=1))
     assert net.pointer == 4
     assert all(map(torch.equal, weights, net.parameters()))
+
+
+def test_compiled_steps_are_close_to_those_that_are_not() -> None:
+    """Traced, cut into functions and differentiated as for `pretrain.compile`, without the minutes
+    that a C++ compiler takes for them: `COMPILE=1 python -m tests.bench.training` includes these.
+    """
+    torch.manual_seed(0)
+    net = tiny()
+    compiled = copy.deepcopy(net)
+    compiled.query.compile(backend="aot_eager")
+    compiled.key.compile(backend="aot_eager")
+    for _ in range(2):
+        views = torch.randn(2, 4, 3, 16, KINECT_V2.joints, 2)
+        losses = []
+        for one in (net, compiled):
+            optimiser = torch.optim.SGD(one.query.parameters(), lr=0.01)
+            loss, _ = one(*views)
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.detach())
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=0)
+    for (name, ours), expected in zip(
+        compiled.state_dict().items(), net.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4, msg=name)
