@@ -81,7 +81,8 @@ def test_a_run_is_a_function_of_its_parameters(clone: Clone) -> None:
     clone.dvc("repro", "--force", "--single-item", "pretrain@ntu60-xsub")
     after = results()
     assert after[:2] == before[:2]
-    assert list(after[1][0]) == ["epoch", "loss", "ti", "si", "it", "is", "accuracy", "lr"]
+    columns = ["epoch", "loss", "ti", "si", "it", "is", "accuracy", "lr", "linear_top1"]
+    assert list(after[1][0]) == columns
     assert all(float(speed) > 0 for speed in after[2])
     assert clone.stale() == set(), "another stage reads the time that it took"
 

@@ -134,7 +134,8 @@ def test_the_page_has_every_chart_and_picture(clone: Clone, tmp_path: Path) -> N
     own = [chart for chart in charts if chart["title"]["text"].startswith("Pretraining")]
     assert {chart["title"]["text"] for chart in own} == {f"Pretraining of {run}" for run in runs}
     drawn = {column for chart in own for column in chart["transform"][0]["fold"]}
-    assert all({*row} - {"rev", "epoch"} <= drawn for c in own for row in c["data"]["values"])
+    dvcs = {"rev", "epoch", "field", "filename"}
+    assert all({*row} - dvcs <= drawn for c in own for row in c["data"]["values"])
     together = [chart for chart in charts if chart not in own]
     assert len(together) == TOGETHER
     for chart in together:
