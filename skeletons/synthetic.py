@@ -66,6 +66,7 @@ _PROPORTIONS = 0.02  # standard deviation of a bone's length, as a part of it
 _SIZE = (0.97, 1.03)  # of a person, as a part of the rest pose
 _LIFT, _SWING = (0.5, 1.5), (0.6, 1.4)  # of a performance, as parts of the action's
 _ASIDE = 0.25  # standard deviation of the way a ball joint is held, radians
+_TRUNK = 0.2  # times the noise: the error of the trunk, by which a clip is normalised
 _GUESS = 4  # times the noise: the error of a hidden joint
 
 
@@ -92,6 +93,8 @@ class Figure:
             parent = parents[joint]
             self.reach[parent] += self.reach[joint] + np.linalg.norm(self.bones[joint])
         self.middle = [joint == mirror for joint, mirror in enumerate(layout.swap)]
+        trunk = [self.middle[j] or self.middle[parent] for j, parent in enumerate(parents)]
+        self.error = np.where(trunk, _TRUNK, 1.0)[:, None]  # of the sensor, as a part of its noise
         self.hinge: list[Array | None] = [None] * layout.joints
         for joint, parent in layout.bones:
             # Shoulders and hips, whose parent is on the middle line, turn every way.
@@ -331,15 +334,15 @@ def _see(
     pitch = rotation(np.array((-0.05 * (1 + setup % 3), 0, 0)))
     turned = joints @ rotation(np.array((0, yaw, 0))).T - (0, 0.8 + 0.2 * (setup % 3), 0)
     seen = turned @ pitch.T + (rng.normal(0, 0.3), 0, 2.6 + 0.3 * (setup % 4) + rng.uniform(0, 0.6))
-    error = rng.normal(0, noise, seen.shape)
+    error = rng.normal(0, 1, seen.shape)
     # Now and then a joint is hidden for a while, and guessed badly.
     inferred = np.zeros(seen.shape[:3], dtype=np.bool_)
     for _ in range(1 + len(seen) // 20):
         start, length = rng.integers(len(seen)), rng.integers(4, 16)
         body, joint = rng.integers(seen.shape[1]), rng.integers(figure.layout.joints)
         inferred[start : start + length, body, joint] = True
-    error[inferred] += rng.normal(0, _GUESS * noise, (np.count_nonzero(inferred), 3))
-    return (seen + error) * there, inferred & there[..., 0]
+    error[inferred] += rng.normal(0, _GUESS, (np.count_nonzero(inferred), 3))
+    return (seen + noise * figure.error * error) * there, inferred & there[..., 0]
 
 
 def _check(frames: tuple[int, int], noise: float, **counts: int) -> None:

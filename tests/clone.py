@@ -32,6 +32,9 @@ TINY: dict[str, dict[str, Any]] = {
     "linear": {"epochs": 2},
     "semi": {"fractions": [0.5], "draws": 2, "epochs": 1},
     "transfer": {"epochs": 1},
+    "supervised_runs": {
+        "ntu60-xsub": {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"},
+    },
     "supervised": {"epochs": 1},
 }
 
@@ -39,7 +42,7 @@ TINY: dict[str, dict[str, Any]] = {
 def update(params: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if isinstance(value, dict):
-            update(params[key], value)
+            update(params.setdefault(key, {}), value)
         else:
             params[key] = value
 

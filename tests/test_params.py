@@ -82,8 +82,8 @@ def test_all_scales_have_the_same_keys() -> None:
         ),
         ({"runs.ntu60-xsub.dataset": "ntu"}, "dataset is 'ntu', allowed: one of ntu60, pku2"),
         (
-            {"supervised_runs.ntu60-xsub.protocol": "xset"},
-            "supervised_runs.ntu60-xsub.protocol is 'xset', allowed: a protocol of ntu60: xsub, ",
+            {"supervised_runs.mine": {"dataset": "ntu60", "protocol": "xset", "stream": "joint"}},
+            "supervised_runs.mine.protocol is 'xset', allowed: a protocol of ntu60: xsub, xview",
         ),
         ({"pretrain.probe.every": 0}, "probe.every is 0, allowed: an integer, at least 1 or null"),
         ({"runs.ntu60-xsub.stream": "bones"}, "allowed: one of joint, bone, motion"),
