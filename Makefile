@@ -9,7 +9,7 @@ repro: .venv/installed
 	dvc repro
 
 test: .venv/installed
-	pytest
+	pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed
 	ruff check

@@ -281,6 +281,7 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     p = yaml.safe_load((ROOT / "presets" / "nwucla.yaml").read_text())
     update(p, TINY)
     update(p, {"sources": {"nwucla": "synthetic"}, "synthetic": {"cameras": 3}})
+    p["supervised_runs"] = {}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(p))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
