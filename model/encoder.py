@@ -186,10 +186,16 @@ def _start_matrices(module: nn.Module) -> None:
 
 
 def save_encoder(encoder: Encoder, path: Path, **notes: Any) -> None:
-    """Writes the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`."""
+    """Writes the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`.
+
+    The file is a new one: the old one may be a hard link to a cache's, which must not change.
+    """
+    beside = path.with_suffix(".partial")
     torch.save(
-        {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes}, path
+        {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes},
+        beside,
     )
+    beside.replace(path)
 
 
 def load_encoder(path: Path | str) -> Encoder:

@@ -74,6 +74,16 @@ def test_weights_file_rebuilds_the_encoder(tmp_path: Path) -> None:
         assert torch.equal(loaded.represent(x), encoder.represent(x))
 
 
+def test_saving_again_leaves_a_hard_link_to_the_old_file_alone(tmp_path: Path) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "run.pt"
+    save_encoder(Encoder(**TINY), path)
+    cached.hardlink_to(path)
+    before = cached.read_bytes()
+    save_encoder(Encoder(**TINY), path)
+    assert cached.read_bytes() == before != path.read_bytes()
+    assert set(tmp_path.iterdir()) == {cached, path}
+
+
 def test_a_feature_does_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     encoder = Encoder(**TINY).eval()
