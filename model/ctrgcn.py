@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from model.graph import subsets
 
 SUBSETS = 3
-AT_A_TIME = 3 * 2**19  # numbers in the widest activation, at most: four bodies of the paper's size
+CACHED = 4 * (4 * 64 * 25 * 64)  # numbers in the widest activation: four bodies of the paper's
 
 
 def _each(matrix: Tensor, x: Tensor) -> Tensor:
@@ -81,8 +81,8 @@ def _norm(channels: int, *, scale: float = 1.0, spread: float = 0.0) -> nn.Batch
 class _Mix(torch.autograd.Function):
     """`topology^T values + offset`, of every sample and channel.
 
-    PyTorch's own backward pass makes the topology's gradient transposed, and the copy that turns it
-    takes a quarter of a step's time on a CPU.
+    PyTorch's own backward pass makes the topology's gradient transposed and then copies it, the
+    largest array of a step, to turn it.
     """
 
     @staticmethod
@@ -230,7 +230,8 @@ class CTRGCN(nn.Module):
             return self.blocks(x.contiguous())
         # Nothing is kept for a backward pass: a few bodies at a time stay within a CPU's cache.
         widest = 4 * self.width * x[0, 0].numel()
-        return torch.cat([self.blocks(x_.contiguous()) for x_ in x.split(1 + AT_A_TIME // widest)])
+        parts = x.split(max(CACHED // widest, 1))
+        return torch.cat([self.blocks(part.contiguous()) for part in parts])
 
 
 def folded(network: CTRGCN) -> CTRGCN:

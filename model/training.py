@@ -50,7 +50,7 @@ def keep_freed_memory() -> None:
     """Asks the C library to keep what a step frees for the next one, where it is glibc.
 
     By default large arrays go back to the system, which hands out the next ones page by page, each
-    filled with zeros: a seventh of a small step's time on two cores.
+    filled with zeros.
     """
     with contextlib.suppress(OSError, TypeError, AttributeError):  # no glibc: nothing to ask
         libc = ctypes.CDLL(None)
@@ -75,7 +75,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Curve:
-    """SGD with a step schedule; the figures of every epoch.
+    """SGD; the figures of every epoch.
 
     A run that was killed continues from its checkpoint and ends with the same bits: the order of
     clips, their views and dropout are functions of (seed, epoch, step), all else is in the

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from model import ctrgcn
 from model.encoder import (
     Encoder,
     Projector,
@@ -82,6 +83,27 @@ def test_saving_again_leaves_a_hard_link_to_the_old_file_alone(tmp_path: Path) -
     save_encoder(Encoder(**TINY), path)
     assert cached.read_bytes() == before != path.read_bytes()
     assert set(tmp_path.iterdir()) == {cached, path}
+
+
+@pytest.mark.parametrize("bodies", [1, 3, 10])
+def test_a_few_bodies_at_a_time_give_the_same_features(
+    bodies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(**TINY).eval()
+    x = torch.randn(5, 3, 16, KINECT_V2.joints, 2)
+    with torch.no_grad():
+        whole = encoder.represent(x)
+        monkeypatch.setattr(ctrgcn, "CACHED", bodies * 4 * TINY["width"] * KINECT_V2.joints * 16)
+        seen = []
+        hook = encoder.temporal.features.blocks.register_forward_pre_hook(
+            lambda _, arguments: seen.append(len(arguments[0]))
+        )
+        parts = encoder.represent(x)
+        hook.remove()
+    assert max(seen) == bodies
+    assert sum(seen) == 10
+    torch.testing.assert_close(parts, whole)
 
 
 def test_a_feature_does_not_depend_on_the_batch() -> None:
