@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
+from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 
+from model.distributed import ranks, total
 from model.graph import subsets
 
 SUBSETS = 3
+MOMENTUM = 0.1  # how fast the running statistics of a norm move towards a batch's
 CACHED = 4 * (4 * 64 * 25 * 64)  # numbers in the widest activation: four bodies of the paper's
 
 
@@ -72,10 +74,73 @@ def _peak(x: Tensor) -> Tensor:
     return torch.maximum(wider[..., :-2], x).maximum(wider[..., 2:])
 
 
-def _norm(channels: int, *, scale: float = 1.0, spread: float = 0.0) -> nn.BatchNorm2d:
-    norm = nn.BatchNorm2d(channels)
-    nn.init.normal_(norm.weight, mean=scale, std=spread)
-    return norm
+class _Normalise(torch.autograd.Function):
+    """A batch norm with the statistics of more rows than it is given.
+
+    Row r counts `1 + extra[r]` times, and the rows of all processes count. With w the count of a
+    row, n the sum of all counts and y = (x - mean) / sqrt(variance + eps), the gradient at x is
+    weight / sqrt(variance + eps) * (grad - w / n * (sum(grad) + y * sum(grad * y))).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, extra: Tensor, eps: float
+    ) -> tuple[Tensor, ...]:
+        """(N, C, V, T), (C,), (C,), (R,) -> (N, C, V, T), the mean and variance (C,), n ()."""
+        zeros = torch.zeros_like(weight)
+        mean, variance = torch.batch_norm_update_stats(x, zeros, zeros, 0.0)
+        repeated = x[: len(extra)].to(mean.dtype)
+        variances, means = torch.var_mean(repeated, dim=(2, 3), correction=0)
+        means = torch.cat([mean[None], means]).double()
+        squares = torch.cat([variance[None], variances]) + means.square()
+        count = torch.cat([extra.new_tensor([len(x)]), extra]) * x[0, 0].numel()
+        sums = einsum(
+            count.double(),
+            torch.stack([torch.ones_like(means), means, squares]),
+            "r, moment r c -> moment c",
+        )
+        number, mean, square = total(sums)
+        mean = mean / number
+        variance = square / number - mean.square()
+        mean, variance, number = (s.to(weight.dtype) for s in (mean, variance, number[0]))
+        y, _, _ = torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)
+        ctx.save_for_backward(x, weight, mean, variance, extra, number)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance, number)
+        return y, mean, variance, number
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, extra, number = ctx.saved_tensors
+        grad, weight_grad, bias_grad = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, variance, None, None, False, ctx.eps, [True] * 3
+        )
+        share = weight * (variance + ctx.eps).rsqrt() / number
+        of_weight, of_bias = share * total(torch.stack([weight_grad, bias_grad]))
+        through, _, _ = torch.native_batch_norm(
+            x, of_weight, of_bias, mean, variance, False, 0.0, ctx.eps
+        )
+        through[: len(extra)] *= (1 + extra)[:, None, None, None]
+        return grad.sub_(through), weight_grad, bias_grad, None, None
+
+
+class Norm(nn.BatchNorm2d):
+    """A batch norm of the whole batch: of all processes, and of every row that stands for many."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, momentum=MOMENTUM)
+
+    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
+        """(N, C, V, T) -> (N, C, V, T). Row r of the first is one of `1 + extra[r]` equal ones."""
+        if not self.training or (extra is None and ranks() == 1):
+            return super().forward(x)
+        if extra is None:
+            extra = self.weight.new_zeros(1)
+        y, mean, variance, number = _Normalise.apply(x, self.weight, self.bias, extra, self.eps)
+        for name, now in (("mean", mean), ("var", variance * (number / (number - 1)))):
+            self.get_buffer(f"running_{name}").lerp_(now, MOMENTUM)
+        self.get_buffer("num_batches_tracked").add_(1)
+        return y
 
 
 class _Mix(torch.autograd.Function):
@@ -100,6 +165,12 @@ class _Mix(torch.autograd.Function):
             torch.bmm(values, grad.mT),
             torch.bmm(topology, grad),
         )
+
+
+def _norm(channels: int, *, scale: float = 1.0, spread: float = 0.0) -> Norm:
+    norm = Norm(channels)
+    nn.init.normal_(norm.weight, mean=scale, std=spread)
+    return norm
 
 
 class GraphConvolution(nn.Module):
@@ -171,15 +242,16 @@ class TemporalConvolution(nn.Module):
             _norm(branch, spread=0.02) for _ in range(4)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """(N, C, V, T) -> (N, C, V, T)."""
-        near, far, peak = (b.relu() for b in self.squeeze_norm(self.squeeze(x)).chunk(3, dim=1))
+        squeezed = self.squeeze_norm(self.squeeze(x), extra)
+        near, far, peak = (branch.relu() for branch in squeezed.chunk(3, dim=1))
         return torch.cat(
             [
-                self.near_norm(self.near(near)),
-                self.far_norm(self.far(far)),
-                self.pool_norm(_peak(peak)),
-                self.same_norm(self.same(x)),
+                self.near_norm(self.near(near), extra),
+                self.far_norm(self.far(far), extra),
+                self.pool_norm(_peak(peak), extra),
+                self.same_norm(self.same(x), extra),
             ],
             dim=1,
         )
@@ -198,40 +270,74 @@ class Block(nn.Module):
         self.around_norm = _norm(out_channels)
         self.temporal = TemporalConvolution(out_channels)
         self.over = Pointwise(in_channels, out_channels) if residual else None
-        self.over_norm = _norm(out_channels) if residual else nn.Identity()
+        self.over_norm = _norm(out_channels) if residual else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """(N, C_in, V, T) -> (N, C_out, V, T)."""
-        y = self.graph_norm(self.graph(x)).add_(self.around_norm(self.around(x))).relu_()
-        z = self.temporal(y)
-        if self.over is not None:
-            z = z.add_(self.over_norm(self.over(x)))
+        y = self.graph_norm(self.graph(x), extra)
+        y = y.add_(self.around_norm(self.around(x), extra)).relu_()
+        z = self.temporal(y, extra)
+        if self.over is not None and self.over_norm is not None:
+            z = z.add_(self.over_norm(self.over(x), extra))
         return z.relu_()
 
 
 class CTRGCN(nn.Module):
-    """Three blocks, 3 -> width -> 4 width -> width channels, on every body by itself."""
+    """Three blocks, 3 -> width -> 4 width -> width channels, on every body by itself.
+
+    Most clips have no second body. Those absent are all alike, zeros, and one of them is computed
+    for all.
+    """
 
     def __init__(self, parents: Sequence[int], *, bodies: int, width: int) -> None:
         super().__init__()
         self.bodies, self.width = bodies, width
-        self.norm = nn.BatchNorm1d(bodies * len(parents) * 3)
-        self.blocks = nn.Sequential(
-            Block(3, width, parents, residual=False),
-            Block(width, 4 * width, parents, residual=True),
-            Block(4 * width, width, parents, residual=True),
+        self.norm = Norm(bodies * len(parents) * 3)
+        self.blocks = nn.ModuleList(
+            [
+                Block(3, width, parents, residual=False),
+                Block(width, 4 * width, parents, residual=True),
+                Block(4 * width, width, parents, residual=True),
+            ]
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, T, V, M) -> (B * M, width, V, T)."""
-        x = self.norm(rearrange(x, "b c t v m -> b (m v c) t"))
-        x = rearrange(x, "b (m v c) t -> (b m) c v t", m=self.bodies, c=3)
+        y = self.norm(rearrange(x, "b c t v m -> b (m v c) 1 t"))
+        y = rearrange(y, "b (m v c) 1 t -> (b m) c v t", m=self.bodies, c=3)
+        if self.bodies == 1 or torch.compiler.is_compiling():  # the compiler wants fixed shapes
+            return self._features(y)
+        absent = (x == 0).flatten(1, 3).all(dim=1)
+        present = (~absent).flatten().nonzero()[:, 0]
+        if len(y) - len(present) <= self.bodies:
+            return self._features(y)
+        # The norm of the input tells first bodies from second ones: one of each stands for all.
+        places = torch.arange(self.bodies, device=x.device)
+        first = absent.byte().argmax(dim=0) * self.bodies + places
+        z = self._features(y[torch.cat([first, present])], absent.sum(dim=0) - 1.0)
+        alike = repeat(z[: self.bodies], "m c v t -> (b m) c v t", b=len(x))
+        return alike.index_copy(0, present, z[self.bodies :])
+
+    def _features(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         if torch.is_grad_enabled() or self.training or x.device.type != "cpu":
-            return self.blocks(x.contiguous())
+            return self._through(x.contiguous(), extra)
         # Nothing is kept for a backward pass: a few bodies at a time stay within a CPU's cache.
         widest = 4 * self.width * x[0, 0].numel()
         parts = x.split(max(CACHED // widest, 1))
-        return torch.cat([self.blocks(part.contiguous()) for part in parts])
+        return torch.cat([self._through(part.contiguous(), extra) for part in parts])
+
+    def _through(self, x: Tensor, extra: Tensor | None) -> Tensor:
+        for block in self.blocks:
+            x = block(x, extra)
+        return x
+
+
+class Absorbed(nn.Module):
+    """What is left of a norm that is part of the convolution before it."""
+
+    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
+        """`x` as it is."""
+        return x
 
 
 def folded(network: CTRGCN) -> CTRGCN:
@@ -248,7 +354,7 @@ def folded(network: CTRGCN) -> CTRGCN:
         assert isinstance(before, Pointwise | nn.Conv2d)
         before.weight.mul_(scale.reshape(-1, *[1] * (before.weight.dim() - 1)))
         before.bias = nn.Parameter(shift, requires_grad=False)
-        setattr(module, f"{conv}_norm", nn.Identity())
+        setattr(module, f"{conv}_norm", Absorbed())
 
     for block in network.blocks:
         assert isinstance(block, Block)
@@ -262,12 +368,12 @@ def folded(network: CTRGCN) -> CTRGCN:
         block.graph.value.weight.mul_(scale.repeat_interleave(SUBSETS)[:, None, None])
         block.graph.value_bias.mul_(scale[:, None, None])
         block.around.bias.add_(shift)  # is added to what the graph convolution gives
-        block.graph_norm = nn.Identity()
+        block.graph_norm = Absorbed()
     return network
 
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """What a batch norm multiplies by and then adds in evaluation mode."""
-    assert isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm)
+    assert isinstance(norm, Norm)
     scale = norm.weight / (norm.get_buffer("running_var") + norm.eps).sqrt()
     return scale.detach(), (norm.bias - norm.get_buffer("running_mean") * scale).detach()

@@ -55,23 +55,24 @@ def gather(x: Tensor) -> Tensor:
     return rearrange(parts, "rank b ... -> (b rank) ...")
 
 
-def average(x: Tensor) -> Tensor:
-    """The mean of `x` over the processes."""
+def total(x: Tensor) -> Tensor:
+    """The sum of `x` over the processes, which replaces it."""
     if ranks() > 1:
         dist.all_reduce(x)
-    return x / ranks()
+    return x
 
 
-def parallel(network: nn.Module, device: torch.device, *, unused: bool = False) -> nn.Module:
-    """The network as every process trains it, gradients averaged.
+def average(x: Tensor) -> Tensor:
+    """The mean of `x` over the processes, whose sum replaces it."""
+    return total(x) / ranks()
 
-    On GPUs batch norms take their statistics over all processes, as one process would; on CPUs
-    PyTorch has no such norm. `unused`: some parameters may have no gradient.
+
+def parallel(network: nn.Module, *, unused: bool = False) -> nn.Module:
+    """The network as every process trains it, gradients averaged. `unused`: some parameters may
+    have no gradient.
     """
     if ranks() == 1:
         return network
-    if device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     # Queues are equal in all processes already, and running statistics are not worth the traffic.
     with warnings.catch_warnings():  # the successor of `broadcast_buffers` copies them at the start
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")

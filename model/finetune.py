@@ -64,7 +64,7 @@ def fine_tune(
     torch.manual_seed(seed)
     device = labels.device
     network = Classifier(copy.deepcopy(encoder), classes=classes).to(device).train()
-    together = parallel(network, device)
+    together = parallel(network)
     size, parents = encoder.architecture["frames"], encoder.architecture["parents"]
 
     def step(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -49,7 +49,7 @@ def main(run: str) -> str:
     if settings["compile"]:
         network.query.compile()
         network.key.compile()
-    together = distributed.parallel(network, device, unused=len(settings["terms"]) < len(TERMS))
+    together = distributed.parallel(network, unused=len(settings["terms"]) < len(TERMS))
 
     def pair(clips_of_batch: Tensor, epoch: int) -> Tensor:
         indices = clips_of_batch.to(frames.device)

@@ -20,7 +20,7 @@ PARENTS = (0, 0, 1, 1)
 
 
 def run(rank: int, ranks: int, folder: str) -> None:
-    """Two epochs of a tiny network whose norms use their running statistics."""
+    """Two epochs of a tiny network on clips of which most lack the second body."""
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(ranks),
@@ -28,12 +28,14 @@ def run(rank: int, ranks: int, folder: str) -> None:
         "MASTER_PORT": str(int(Path(folder, "port").read_text())),
     }
     torch.set_num_threads(1)
-    device = distributed.join("cpu")
+    distributed.join("cpu")
     torch.manual_seed(0)
     encoder = Encoder(parents=PARENTS, frames=8, width=8, dim=16, heads=2, dropout=0.0)
-    network = SCDNet(Projector(encoder, projection=8), queue=20).eval()
-    together = distributed.parallel(network, device)
-    frames = torch.randn(18, 3, 8, len(PARENTS), 2)
+    network = SCDNet(Projector(encoder, projection=8), queue=20).train()
+    network.query.double(), network.key.double()  # rounding is not what is compared
+    together = distributed.parallel(network)
+    frames = torch.randn(18, 3, 8, len(PARENTS), 2).double()
+    frames[5:, ..., 1] = 0
     seen: list[int] = []
 
     def step(clips: torch.Tensor, epoch: int) -> Any:
@@ -67,11 +69,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert sorted(first["seen"] + second["seen"]) == sorted(one["seen"])
     for name, array in first["state"].items():
         assert torch.equal(array, second["state"][name]), name
-        torch.testing.assert_close(array, one["state"][name], msg=name)
+        torch.testing.assert_close(array, one["state"][name], rtol=1e-6, atol=1e-6, msg=name)
     assert one["state"]["pointer"] == first["state"]["pointer"] == 2 * 4 * 4 % 20
     for ours, alone in zip(first["curve"], one["curve"], strict=True):
         for figure in ("loss", "ti", "si", "it", "is", "accuracy", "lr"):
-            torch.testing.assert_close(ours[figure], alone[figure])
+            torch.testing.assert_close(ours[figure], alone[figure], rtol=1e-6, atol=1e-6)
 
 
 def test_how_processes_are_launched_is_no_part_of_a_stage() -> None:

@@ -1,5 +1,6 @@
 """The encoder against the released code's numbers, and what a weights file promises."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_a_few_bodies_at_a_time_give_the_same_features(
         whole = encoder.represent(x)
         monkeypatch.setattr(ctrgcn, "CACHED", bodies * 4 * TINY["width"] * KINECT_V2.joints * 16)
         seen = []
-        hook = encoder.temporal.features.blocks.register_forward_pre_hook(
+        hook = encoder.temporal.features.blocks[0].register_forward_pre_hook(
             lambda _, arguments: seen.append(len(arguments[0]))
         )
         parts = encoder.represent(x)
@@ -104,6 +105,45 @@ def test_a_few_bodies_at_a_time_give_the_same_features(
     assert max(seen) == bodies
     assert sum(seen) == 10
     torch.testing.assert_close(parts, whole)
+
+
+@pytest.mark.parametrize("missing", ["second bodies", "one body of some clips", "nothing"])
+def test_absent_bodies_are_computed_once_and_count_as_many(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features, gradients and statistics equal those of computing every body."""
+    torch.manual_seed(0)
+    encoder = Encoder(**TINY | {"dropout": 0.0}).double()
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("alpha"):
+            nn.init.ones_(parameter)
+    x = torch.randn(6, 3, 16, KINECT_V2.joints, 2).double()
+    if missing == "second bodies":
+        x[1:, ..., 1] = 0
+    elif missing == "one body of some clips":
+        x[2:5, ..., 1] = x[4:, ..., 0] = 0
+    computed, found = [], []
+    for compiling in (False, True):  # compiled code computes every body
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda on=compiling: on)
+        network = copy.deepcopy(encoder)
+        network.temporal.features.blocks[0].register_forward_pre_hook(
+            lambda _, arguments: computed.append(len(arguments[0]))
+        )
+        features = network.represent(x)
+        (features * torch.linspace(-1, 1, features.shape[1])).square().sum().backward()
+        gradients = {name: p.grad for name, p in network.named_parameters()}
+        frozen = network.eval().represent(x)
+        found.append((features, frozen, gradients, dict(network.named_buffers())))
+    many, each = found
+    torch.testing.assert_close(many, each, rtol=1e-9, atol=1e-7)
+    assert (
+        computed
+        == {
+            "second bodies": [2 + 7] * 2 + [12] * 2,
+            "one body of some clips": [2 + 7] * 2 + [12] * 2,
+            "nothing": [12] * 4,
+        }[missing]
+    )
 
 
 def test_a_feature_does_not_depend_on_the_batch() -> None:
@@ -126,17 +166,6 @@ def test_folding_norms_changes_no_feature(golden: dict[str, torch.Tensor]) -> No
     torch.testing.assert_close(v_s, golden["vs"], atol=1e-5, rtol=1e-5)
     for name, array in net.state_dict().items():
         assert torch.equal(array, before[name]), name
-
-
-def test_norms_over_several_gpus_fold_alike() -> None:
-    torch.manual_seed(0)
-    encoder = Encoder(**TINY)
-    x = torch.randn(2, 3, 16, KINECT_V2.joints, 2)
-    encoder.train()(x)
-    with torch.inference_mode():
-        alone = folded(encoder).represent(x)
-        together = folded(nn.SyncBatchNorm.convert_sync_batchnorm(encoder)).represent(x)
-    assert torch.equal(together, alone)
 
 
 def test_paper_size() -> None:
