@@ -6,6 +6,7 @@ sum to 0.
 """
 
 import math
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def largest_bodies(bodies: NDArray[np.float64], number: int) -> NDArray[np.float
     if len(bodies) > 1:
         present = bodies.sum(axis=(2, 3)) != 0
         energy = [
-            body[seen].std(axis=(0, 1)).sum() if seen.any() else 0.0
+            np.ascontiguousarray(body[seen].reshape(-1, 3).T).std(axis=1).sum() if seen.any() else 0
             for body, seen in zip(bodies, present, strict=True)
         ]
         # reversed like the released code's, so that the later of two equal bodies comes first
@@ -47,14 +48,14 @@ def normalise(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32
     clip = np.zeros((bodies.shape[1], len(bodies), *bodies.shape[2:]), np.float32)
     filled = [_fill(body) for body in bodies.astype(np.float32)]
     spine = filled[0][:, layout.centre : layout.centre + 1]
-    centred = [_centre(body, spine) if body.any() else body for body in filled]
-    first = centred[0][:1]
+    first = _centre(filled[0][:1], spine[:1])
     turns = []
     for (start, end), axis in ((layout.up, (0.0, 0.0, 1.0)), (layout.across, (1.0, 0.0, 0.0))):
         turns.append(_rotation(first[0, end] - first[0, start], axis))
         first = _turn(first, turns[-1])
-    for place, body in enumerate(centred):
+    for place, body in enumerate(filled):
         if body.any():
+            body = _centre(body, spine)
             for turn in turns:
                 body = _turn(body, turn)
             clip[:, place] = body
@@ -96,13 +97,21 @@ def _rotation(
     direction is rounded to float32 before its angle is taken, as in the released code: near 0 the
     angle is sensitive to it.
     """
-    (x, y, z), (a, b, c) = vector.astype(np.float64), target
-    axis = np.array([y * c - z * b, z * a - x * c, x * b - y * a])
-    if np.abs(vector).sum() < _PARALLEL or np.abs(axis).sum() < _PARALLEL:
+    (x, y, z), (a, b, c) = vector.tolist(), target
+    axis = (y * c - z * b, z * a - x * c, x * b - y * a)
+    if abs(x) + abs(y) + abs(z) < _PARALLEL or sum(map(abs, axis)) < _PARALLEL:
         return np.eye(3)
-    angle = math.acos(min(max(float(np.dot(vector / np.linalg.norm(vector), target)), -1.0), 1.0))
+    direction = (vector / np.linalg.norm(vector)).tolist()
+    angle = math.acos(min(max(sum(map(mul, direction, target)), -1.0), 1.0))
     if angle < _PARALLEL:
         return np.eye(3)
-    x, y, z = axis / math.sqrt(np.dot(axis, axis))
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    length = math.hypot(*axis)
+    x, y, z = (part / length for part in axis)
+    s, t = math.sin(angle), 1 - math.cos(angle)
+    return np.array(
+        [
+            [1 - t * (y * y + z * z), t * x * y - s * z, t * x * z + s * y],
+            [t * x * y + s * z, 1 - t * (x * x + z * z), t * y * z - s * x],
+            [t * x * z - s * y, t * y * z + s * x, 1 - t * (x * x + y * y)],
+        ]
+    )

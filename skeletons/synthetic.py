@@ -3,8 +3,8 @@ and NW-UCLA.
 
 A figure with fixed bones is bent joint by joint. An action is a seeded choice of a few joints with
 a rhythm of their own; it is the same motion in every format. Who performs it (size, proportions,
-speed, reach, stance, which hand), how (how far and which way each joint goes, onset, tempo, the way
-the body faces when the recording starts, idle sway) and how it is seen (camera, sensor noise)
+speed, reach, stance), how (left or right, how far and which way each joint goes, onset, tempo, the
+way the body faces when the recording starts, idle sway) and how it is seen (camera, sensor noise)
 differ from clip to clip and say nothing about the action.
 
 Every random number comes from (seed, what it is for), so the archives are a function of their
@@ -145,8 +145,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class Action:
-    """A motion. `sides`: with one limb ("one"; which one is the performer's choice), "both" or in
-    "turn"."""
+    """A motion. `sides`: with one limb ("one"), with "both" or in "turn"."""
 
     roles: tuple[tuple[Drive, ...], ...]  # one for each person
     cycles: float
@@ -162,7 +161,6 @@ class Subject:
     stance: Array
     tempo: float
     reach: float
-    left_handed: float
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,6 @@ def _subject(figure: Figure, *key: int) -> Subject:
         stance=(stance + stance[swap] * (1, -1, -1)) / 2,
         tempo=rng.uniform(0.8, 1.25),
         reach=rng.uniform(0.75, 1.2),
-        left_handed=rng.choice([0.1, 0.9], p=[0.7, 0.3]),
     )
 
 
@@ -238,7 +235,6 @@ def _act(
     envelope = _smooth(progress / 0.2) * _smooth((1 - progress) / 0.2)
     cycles = act.cycles * subject.tempo * rng.uniform(0.9, 1.1)
     reach = subject.reach * rng.uniform(0.85, 1.15)
-    other_side = rng.random() < subject.left_handed
     turns = np.zeros((frames, figure.layout.joints, 3))
     for drive in act.roles[role % len(act.roles)]:
         mirror = figure.layout.swap[drive.joint]
@@ -249,10 +245,12 @@ def _act(
             late = np.pi if second and act.sides == "turn" else 0.0
             angle = 2 * np.pi * cycles * np.outer(progress, (1, 2)) + drive.phase + late
             turn = envelope[:, None] * reach * (lift + np.sin(angle) @ swing)
-            if second == other_side or mirror == drive.joint:
-                turns[:, drive.joint] += turn
-            else:
+            if second:
                 turns[:, mirror] += turn * (1, -1, -1)
+            else:
+                turns[:, drive.joint] += turn
+    if rng.random() < 0.5:  # the other way round
+        turns = turns[:, list(figure.layout.swap)] * (1, -1, -1)
     return turns
 
 
