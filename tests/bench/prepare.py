@@ -132,7 +132,7 @@ def watch_memory(pid: int, peak: list[int]) -> None:
                 ancestor = parents.get(ancestor, 0)
             total += size if ancestor == pid else 0
         peak[0] = max(peak[0], total * page)
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def sources() -> list[bytes]:
