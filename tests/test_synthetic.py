@@ -149,6 +149,26 @@ def test_a_layout_without_a_rest_pose_is_refused():
         synthetic.Figure(line)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_performance_the_other_way_round_is_the_mirror_image(number):
+    class Side(np.random.Generator):
+        def random(self, *_, **__):
+            return self.side
+
+    figure = synthetic.Figure(KINECT_V2)
+    act = synthetic.action(figure, number, seed=0)
+    subject = synthetic._subject(figure, 0)
+    sides = []
+    for side in (0.0, 0.9):
+        rng = Side(np.random.PCG64(0))
+        rng.side = side
+        turns = synthetic._act(figure, act, 0, subject, 30, rng)
+        sides.append(figure.place(turns, figure.bones))
+    assert np.abs(sides[0] - sides[1]).max() > 0.05
+    mirrored = sides[1][:, list(KINECT_V2.swap)] * (-1, 1, 1)
+    np.testing.assert_allclose(sides[0], mirrored, atol=1e-9)
+
+
 def test_no_action_differs_from_another_by_its_side_alone():
     figure = synthetic.Figure(KINECT_V2)
     seen = set()
