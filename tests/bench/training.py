@@ -16,9 +16,11 @@ import resource
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 BATCH, PAIRS = 16, 3
 TRAIN, TEST, CLASSES = 40_091, 16_487, 60  # ntu60 xsub
@@ -48,6 +50,13 @@ def main() -> None:
             print(f"  released fp32 x {walls / wall:.2f} / {cpus / cpu:.2f}", end="")
         print()
     print("`views` makes both views of a batch and is not part of `step`.")
+    arithmetic = {key: float(value) for key, value in (line.split() for line in worker("flop"))}
+    for name in ("step", "step-ntu", "forward", "forward-ntu"):
+        rate = arithmetic[name] / best["ours", "fp32", name][0]
+        print(
+            f"{name}: {arithmetic[name] / 1e12:.3f} TFLOP, in fp32 {rate / 1e9:.0f} GFLOP/s, "
+            f"{100 * rate / arithmetic['product']:.0f} % of a matrix product's"
+        )
     linear = {key: float(value) for key, value in (line.split() for line in worker("linear"))}
     frozen = best["ours", "fp32", "forward"][0] / BATCH
     ours = (TRAIN + TEST) * frozen + 80 * linear["epoch"]
@@ -149,6 +158,30 @@ def network(which: str, precision: str) -> None:
         report(name, forward)
 
 
+def flop() -> None:
+    """What a step and a forward pass compute, and how much of that a matrix product does a second
+    (1024 tokens by the weights of a linear layer, fp32).
+    """
+    from model.contrast import SCDNet
+    from model.encoder import Encoder, Projector
+    from skeletons.layout import KINECT_V2
+
+    net = SCDNet(Projector(Encoder(parents=KINECT_V2.parents)))
+    views = torch.randn(2, BATCH, 3, 64, 25, 2)
+    for share in ("", "-ntu"):
+        if share:
+            views[:, PAIRS:, ..., 1] = 0
+        with FlopCounterMode(display=False) as counter:
+            net(*views)[0].backward()
+        print(f"= step{share} {counter.get_total_flops()}")
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net.query.encoder.represent(views[0])
+        print(f"= forward{share} {counter.get_total_flops()}")
+    tokens, weights = torch.randn(64 * BATCH, 2048), torch.randn(2048, 2048)
+    product = min(timeit.repeat(lambda: tokens @ weights.T, number=10, repeat=5)) / 10
+    print(f"= product {2 * tokens.numel() * len(weights) / product}")
+
+
 def both_views() -> Callable[[], object]:
     """Makes query and key views of 16 clips of 100 frames with all augmentations."""
     from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
@@ -212,5 +245,7 @@ if __name__ == "__main__":
             main()
         case ["network", which, precision]:
             network(which, precision)
+        case ["flop"]:
+            flop()
         case ["linear"]:
             linear()
