@@ -3,12 +3,12 @@
     python -m tests.bench.training
 
 All at the paper's size, batch 16, on the CPU. In `step` and `forward` every clip has two bodies, in
-`step-ntu` and `forward-ntu` 3 of 16 have, about the share of NTU-60's actions. RELEASED names a
-checkout of the released code, which is then measured between ours, in fp32 as it trains; COMPILE=1
-adds ours under `torch.compile`. Each measurement is in a process of its own, the better of two
-calls after one that does not count, and of ROUNDS (1 by default). Wall time suffers from other
-programs, CPU time hardly does: with THREADS=1 it is the fairest measure on a machine that is
-shared. A round takes some minutes.
+`step-ntu` and `forward-ntu` 3 of 16 have, about the share of NTU-60's actions; `step-small` is a
+step of the default run. RELEASED names a checkout of the released code, which is then measured
+between ours, in fp32 as it trains; COMPILE=1 adds ours under `torch.compile`. Each measurement is
+in a process of its own, the better of two calls after one that does not count, and of ROUNDS (1 by
+default). Wall time suffers from other programs, CPU time hardly does: with THREADS=1 it is the
+fairest measure on a machine that is shared. A round takes some minutes.
 """
 
 import os
@@ -126,17 +126,7 @@ def network(which: str, precision: str) -> None:
         def loss() -> torch.Tensor:
             return net(*views)[0]
 
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    fused = {} if which == "released" else {"fused": True}
-    optimiser = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4, **fused)
-
-    def step() -> None:
-        with low:
-            value = loss()
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-
+    step = training_step(net, loss, low, fused=which != "released")
     both = views.clone()
     one = views.clone()
     one[:, PAIRS:, ..., 1] = 0
@@ -148,6 +138,7 @@ def network(which: str, precision: str) -> None:
         represent = torch.compile(frozen.represent) if which == "compiled" else frozen.represent
     if which == "ours":
         report("views", both_views())
+        report("step-small", small_step(low))
 
     def forward() -> None:
         with torch.no_grad(), low:
@@ -156,6 +147,41 @@ def network(which: str, precision: str) -> None:
     for name, given in (("forward", both), ("forward-ntu", one)):
         views.copy_(given)
         report(name, forward)
+
+
+def training_step(
+    net: torch.nn.Module,
+    loss: Callable[[], torch.Tensor],
+    low: torch.autocast,
+    *,
+    fused: bool,
+) -> Callable[[], None]:
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(
+        parameters, lr=0.01, momentum=0.9, weight_decay=1e-4, fused=fused or None
+    )
+
+    def step() -> None:
+        with low:
+            value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+
+    return step
+
+
+def small_step(low: torch.autocast) -> Callable[[], None]:
+    """A step of the default run: its network, 64 clips, 6 of them with two bodies."""
+    from model.contrast import SCDNet
+    from model.encoder import Encoder, Projector
+    from skeletons.layout import KINECT_V2
+
+    encoder = Encoder(parents=KINECT_V2.parents, frames=16, width=8, dim=128, dropout=0.0)
+    net = SCDNet(Projector(encoder), queue=256)
+    views = torch.randn(2, 64, 3, 16, 25, 2)
+    views[:, 6:, ..., 1] = 0
+    return training_step(net, lambda: net(*views)[0], low, fused=True)
 
 
 def flop() -> None:
