@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import pickle
 import sys
 import time
 import zipfile
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+
+DAYS = 30  # that a killed run may wait for its next start
 
 
 class Unsaved(ValueError):
@@ -24,8 +25,9 @@ class Checkpoint:
         path: of the file; its name tells this run from all others.
         minutes: how far apart saves are.
         writes: whether this process saves; every process loads.
-        stale: which other checkpoints in the folder serve nothing once this run is done, as a
-            pattern of their names without suffix. One that a process uses stays.
+        stale: which other checkpoints in the folder go when this run is done, as a pattern of their
+            names without suffix: those of its parts, whose names begin with its own, and what was
+            last used `DAYS` ago. One that a process uses stays.
     """
 
     def __init__(
@@ -48,8 +50,6 @@ class Checkpoint:
         A file that cannot be read, or is of another run, is set aside under another name and
         reported in a line on standard error.
         """
-        if not self.path.exists():
-            return None
         try:
             with zipfile.ZipFile(self.path) as archive:  # torch.load does not look at checksums
                 if archive.testzip():
@@ -58,7 +58,9 @@ class Checkpoint:
             if saved["run"] == self.path.name:
                 return saved["state"]
             reason = "it is of another run"
-        except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, KeyError, TypeError):
+        except FileNotFoundError:
+            return None
+        except Exception:  # damaged bytes may raise anything
             reason = "it is damaged"
         aside = self.path.with_suffix(".aside")
         if self.writes:
@@ -93,12 +95,16 @@ class Checkpoint:
         if not self.writes:
             return
         self.used.close()
-        stale = self.path.parent.glob(f"{self.stale}.lock") if self.stale else ()
-        for path in {self.path.with_suffix(".lock"), *stale}:
-            alone = fcntl.LOCK_EX | fcntl.LOCK_NB
-            with contextlib.suppress(BlockingIOError), _locked(path, alone):
-                for suffix in (".pt", ".partial", ".aside", ".lock"):
-                    path.with_suffix(suffix).unlink(missing_ok=True)
+        own = self.path.with_suffix(".lock")
+        found = self.path.parent.glob(f"{self.stale}.lock") if self.stale else ()
+        long_ago = time.time() - DAYS * 24 * 3600
+        for path in {own, *found}:
+            # of another process: in use, or gone by now
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                if path.stem.startswith(own.stem) or path.stat().st_mtime < long_ago:
+                    with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        for suffix in (".pt", ".partial", ".aside", ".lock"):
+                            path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _locked(path: Path, kind: int) -> IO[str]:

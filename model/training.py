@@ -25,7 +25,7 @@ LOOK = 100  # steps between looks at the loss: each waits for the device
 
 
 class NotFinite(ValueError):
-    """The loss is no longer a finite number."""
+    """The loss or a weight is no longer a finite number."""
 
 
 class Stopped(ValueError):
@@ -91,7 +91,7 @@ def train(
         progress: wraps the numbers of the steps that are left.
 
     Raises:
-        NotFinite: the loss is not finite; the checkpoint keeps the last good state.
+        NotFinite: the loss or a weight is not finite; the checkpoint keeps the last good state.
         Stopped: a signal asked for it.
     """
     keep_freed_memory()
@@ -113,20 +113,33 @@ def train(
     done = 0 if saved is None else saved["step"]
     ticks = iter(progress(range(first * len(loader) + done, epochs * len(loader))))
 
-    def check() -> None:
+    def rate(step: int) -> float:
+        return learning_rate(
+            lr,
+            step,
+            epochs=epochs,
+            steps=len(loader),
+            milestones=milestones,
+            schedule=schedule,
+            warmup=warmup,
+        )
+
+    def check(what: str = "the loss is") -> None:
         if failed >= 0:
-            kept = f"; {checkpoint.path} keeps the last good state" if checkpoint else ""
+            kept = ""
+            if checkpoint and checkpoint.path.exists():
+                kept = f"; {checkpoint.path} keeps the last good state"
             raise NotFinite(
-                f"the loss is not finite in step {int(failed)} (epoch {int(failed) // len(loader)})"
-                f" at learning rate {rate:g}{kept}"
+                f"{what} not finite in step {int(failed)} (epoch {int(failed) // len(loader)}) "
+                f"at learning rate {rate(int(failed)):g}{kept}"
             )
 
     def save(epoch: int, step: int) -> None:
         assert checkpoint is not None
         check()
         if not all(bool(p.isfinite().all()) for p in trained):
-            failed.fill_(epoch * len(loader) + step)
-            check()
+            failed.fill_(epoch * len(loader) + step - 1)
+            check("the weights are")
         checkpoint.save(
             {
                 "network": network.state_dict(),
@@ -150,16 +163,7 @@ def train(
             start = time.perf_counter()
             for number, clips in enumerate(loader, start=done):
                 now = epoch * len(loader) + number
-                rate = learning_rate(
-                    lr,
-                    now,
-                    epochs=epochs,
-                    steps=len(loader),
-                    milestones=milestones,
-                    schedule=schedule,
-                    warmup=warmup,
-                )
-                optimiser.param_groups[0]["lr"] = rate
+                optimiser.param_groups[0]["lr"] = rate(now)
                 torch.manual_seed(_mix(seed, distributed.rank(), epoch, number))
                 loss, figures = step(clips, epoch)
                 optimiser.zero_grad()
@@ -186,7 +190,7 @@ def train(
                 {
                     "epoch": epoch,
                     **figures_of_epoch,
-                    "lr": rate,
+                    "lr": rate(now),
                     "clips_per_second": speed,
                     **measure(epoch),
                 }

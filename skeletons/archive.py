@@ -92,6 +92,8 @@ def read(member: Member, root: Path = Path()) -> bytes:
     if member.start is None:
         return (root / member.archive / member.name).read_bytes()
     with open(root / member.archive, "rb", buffering=0) as source:
+        if member.start < 0 or member.start + member.packed > os.fstat(source.fileno()).st_size:
+            raise ArchiveError("damaged in the archive (outside of it); get the archive again")
         source.seek(member.start)
         header = source.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):

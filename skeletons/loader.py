@@ -42,8 +42,11 @@ def batches(
     processes gets `batch` / `ranks` clips, no clip twice.
 
     Raises:
-        ValueError: there are fewer clips than a batch and `drop_last` would leave none.
+        ValueError: there are fewer clips than a batch and `drop_last` would leave none, or the
+            batch cannot be divided among the processes.
     """
+    if batch % ranks:
+        raise ValueError(f"a batch of {batch} clips cannot be divided among {ranks} processes")
     if drop_last and len(clips) < batch:
         raise ValueError(f"{len(clips)} training clips do not fill one batch of {batch}")
     data = _Indices(clips)

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from skeletons import archive
 from skeletons.layout import Layout
 from skeletons.normalise import largest_bodies
-from skeletons.recording import Broken, BrokenClip, Clip, Recording, coordinates
+from skeletons.recording import LONGEST, Broken, BrokenClip, Clip, Recording, coordinates
 from skeletons.text import Words
 
-LONGEST = 18_000  # frames: ten minutes at the sensor's 30 a second
 MOST_BODIES = 6  # the sensor tracks no more
 BODIES_READ = 4  # the first of a frame; the others are left out
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")

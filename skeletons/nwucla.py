@@ -5,8 +5,9 @@ object: `label` is the action from 1, `skeletons` a list of frames, a frame a li
 joint its x, y, z in metres (Kinect v1). Action numbers skip some, so the label is not that of the
 name. Other fields are not read.
 
-A clip is valid when it is such an object in UTF-8, its label is one of the dataset's, every frame
-has the joints of the layout, all coordinates are numbers within `FARTHEST` and one is not zero.
+A clip is valid when it is such an object in UTF-8, its label is one of the dataset's, it has at
+most `LONGEST` frames, every frame has the joints of the layout, all coordinates are numbers within
+`FARTHEST` and one is not zero.
 """
 
 import json
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from skeletons import archive
 from skeletons.layout import Layout
 from skeletons.normalise import largest_bodies
-from skeletons.recording import FARTHEST, Broken, BrokenClip, Clip, Recording
+from skeletons.recording import FARTHEST, LONGEST, Broken, BrokenClip, Clip, Recording
 
 _NAME = re.compile(r"a(\d{2})_s(\d{2})_e(\d{2})_v(\d{2})", re.ASCII)
 _DIGITS = 18  # of an integer that is read as one
@@ -72,6 +73,9 @@ def parse(data: bytes, *, joints: int, classes: int) -> tuple[int, NDArray[np.fl
 
     Raises BrokenClip, and nothing else, for whatever is not a valid clip.
     """
+    # Lists within lists take many times the memory of their text.
+    if data.count(b"[") > LONGEST * (joints + 2):
+        raise BrokenClip(f"more lists than {LONGEST} frames have, the most; cut it into clips")
     clip = _load(data)
     if not isinstance(clip, dict):
         raise BrokenClip("not an object with label and skeletons")
@@ -107,6 +111,8 @@ def _body(frames: Any, joints: int) -> NDArray[np.float64]:
     """Frames of joints of x, y, z as (T, V, 3); BrokenClip names the first that is not."""
     if not isinstance(frames, list) or not frames:
         raise BrokenClip("0 frames" if frames == [] else "skeletons is not a list of frames")
+    if len(frames) > LONGEST:
+        raise BrokenClip(f"{len(frames)} frames, where {LONGEST} is the most; cut it into clips")
     for t, frame in enumerate(frames, 1):
         if not isinstance(frame, list):
             raise BrokenClip(f"frame {t} is not a list of joints")

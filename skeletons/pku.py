@@ -38,7 +38,12 @@ def plan(
     """
     if interval not in INTERVALS:
         raise ValueError(f"interval {interval!r} is none of {', '.join(INTERVALS)}")
-    files = {member.stem: (member, text) for member, text in archive.texts(labels, ".txt")}
+    files: dict[str, tuple[archive.Member, str]] = {}
+    for member, text in archive.texts(labels, ".txt"):
+        if member.stem in files:
+            first = files[member.stem][0].place
+            raise archive.ArchiveError(f"{member.place}: {first} has this name too; remove one")
+        files[member.stem] = member, text
     recordings, broken = [], []
     for member in (member for path in skeletons for member in archive.members(path, ".txt")):
         video = member.stem

@@ -55,6 +55,10 @@ class PrepareError(ValueError):
     """Why a dataset could not be prepared, and what to do about it."""
 
 
+class BrokenClips(PrepareError):
+    """Which clips of a dataset are broken."""
+
+
 class Format(Protocol):
     """What the module of a raw format offers; `skeletons.ntu` documents both."""
 
@@ -154,8 +158,8 @@ def prepare(
     Neither the executor nor the workers change a byte of the result. After an interruption the same
     call goes on.
 
-    Raises ArchiveError for an unreadable archive and PrepareError for broken clips, a full disk and
-    the like.
+    Raises ArchiveError for an unreadable archive, BrokenClips for these, and PrepareError for a
+    full disk and the like.
     """
     if on_error not in ("stop", "skip"):
         raise PrepareError(f"on_error {on_error!r} is neither 'stop' nor 'skip'")
@@ -369,10 +373,10 @@ def _run(
 
 
 def _stop(broken: list[Broken]) -> None:
-    """Raise PrepareError if there are broken clips."""
+    """Raise BrokenClips if there are any."""
     if broken:
         lines = "\n".join(f"  {entry}" for entry in broken)
-        raise PrepareError(
+        raise BrokenClips(
             f"{len(broken)} broken clips; mend or remove them, list them under leave_out, "
             f"or set prepare.on_error: skip to leave them out:\n{lines}"
         )
@@ -572,13 +576,13 @@ def _locked(path: Path, *, wait: bool = True) -> IO[str]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed runs for the same output left of other work, unless one is on it again."""
+    """Remove what ended runs for the same output left of other work, unless one is on it again."""
     work = f"{glob.escape(folder.name[:-_DIGITS])}{'[0-9a-f]' * _DIGITS}"
-    for path in folder.parent.glob(f"{work}.lock"):
-        if path != _lock_of(folder):
-            with contextlib.suppress(BlockingIOError), _locked(path, wait=False):
-                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-                path.unlink()
+    for path in folder.parent.glob(work):
+        if path != folder:
+            with contextlib.suppress(BlockingIOError), _locked(_lock_of(path), wait=False):
+                shutil.rmtree(path, ignore_errors=True)
+                _lock_of(path).unlink()
 
 
 def _lock_of(folder: Path) -> Path:

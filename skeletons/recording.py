@@ -11,6 +11,7 @@ from skeletons.archive import Member
 from skeletons.text import Words
 
 FARTHEST = 1e4  # metres of a coordinate
+LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second
 
 
 class BrokenClip(ValueError):

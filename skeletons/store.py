@@ -146,6 +146,7 @@ def _create_frames(
         compressors=BloscCodec(
             cname="lz4" if exact else "zstd", clevel=5 if exact else 1, shuffle="shuffle"
         ),
+        config={"write_empty_chunks": True},  # a shard of zeros is a file as well
     )
 
 

@@ -1,6 +1,7 @@
 """How a stage talks: a progress bar while it works, one line when it is done or cannot be."""
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -25,7 +26,12 @@ def run(main: Callable[..., str]) -> None:
     A mistake in the data, the parameters or the files, or a full disk, ends the program with one
     line, not with a traceback.
     """
-    title = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    stage = Path(sys.argv[0]).stem
+    try:
+        inspect.signature(main).bind(*sys.argv[1:])
+    except TypeError:
+        sys.exit(f"usage: python -m stages.{stage} {' '.join(inspect.signature(main).parameters)}")
+    title = " ".join([stage, *sys.argv[1:]])
     try:
         if said := main(*sys.argv[1:]):
             print(said)

@@ -16,6 +16,7 @@ import yaml
 from skeletons.layout import LAYOUTS
 
 PATH = "params.yaml"
+LISTS = Path("skeletons/lists")
 
 
 class InvalidParameter(ValueError):
@@ -312,7 +313,7 @@ SCHEMA: dict[str, Any] = {
                 "splits": P("PKU's split lists", str, many=True),
             },
             "md5": Each("checksums of archives", P("the archive's MD5 in hexadecimal", str)),
-            "leave_out": P("list of clips to leave out, one a line", str, null=True),
+            "leave_out": P(f"list in {LISTS} of clips to leave out, one a line", str, null=True),
             "expected": {
                 "clips": P("clips of the complete dataset", int, low=1, null=True),
                 "setups": P("setups of the complete dataset", int, low=1, null=True),
@@ -433,6 +434,9 @@ def _contradictions(p: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
         if dataset not in p["datasets"]:
             yield "sources", dataset, f"a dataset: {_names(p['datasets'])}"
     for name, dataset in p["datasets"].items():
+        leave_out = dataset["leave_out"]
+        if leave_out is not None and Path(leave_out).parent != LISTS:
+            yield f"datasets.{name}.leave_out", leave_out, f"a file in {LISTS}, which DVC watches"
         lists = [Path(path).name for path in dataset["archives"]["splits"]]
         for key, rule in dataset["protocols"].items():
             if "split" in rule and rule["split"] not in lists:
@@ -449,6 +453,9 @@ def _contradictions(p: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
         yield from known(f"transfers.{name}.run", transfer["run"], p["runs"])
         yield from known(f"transfers.{name}.target", transfer["target"], p["sources"])
         yield from protocol(f"transfers.{name}.protocol", transfer["protocol"], transfer["target"])
+        layout = p["datasets"][p["runs"][transfer["run"]]["dataset"]]["layout"]
+        if p["datasets"][transfer["target"]]["layout"] != layout:
+            yield f"transfers.{name}.target", transfer["target"], f"a dataset of layout {layout}"
     for name, ensemble in p["ensembles"].items():
         for stream, run in ensemble.items():
             yield from known(f"ensembles.{name}.{stream}", run, p["runs"])

@@ -5,8 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from skeletons.archive import ArchiveError
 from skeletons.layout import LAYOUTS
-from skeletons.prepare import prepare
+from skeletons.prepare import BrokenClips, prepare
 from stages import console, params
 
 
@@ -16,20 +17,25 @@ def main(dataset: str) -> str:
     raw = Path("data/raw", dataset)
     expected = entry["expected"] or {}
     output = Path("data", f"{dataset}.zarr")
-    report = prepare(
-        output,
-        format=entry["format"],
-        layout=LAYOUTS[entry["layout"]],
-        classes=entry["classes"],
-        skeletons=[raw / name for name in entry["archives"]["skeletons"]],
-        labels=[raw / name for name in entry["archives"]["labels"]],
-        splits=[raw / name for name in entry["archives"]["splits"]],
-        leave_out=Path(entry["leave_out"]) if entry["leave_out"] else None,
-        expected=expected,
-        **settings,
-        # DVC may run this in a copy of the project: unfinished work stays with the project
-        scratch=Path(os.environ.get("DVC_ROOT", ""), ".scratch"),
-    )
+    try:
+        report = prepare(
+            output,
+            format=entry["format"],
+            layout=LAYOUTS[entry["layout"]],
+            classes=entry["classes"],
+            skeletons=[raw / name for name in entry["archives"]["skeletons"]],
+            labels=[raw / name for name in entry["archives"]["labels"]],
+            splits=[raw / name for name in entry["archives"]["splits"]],
+            leave_out=Path(entry["leave_out"]) if entry["leave_out"] else None,
+            expected=expected,
+            **settings,
+            # DVC may run this in a copy of the project: unfinished work stays with the project
+            scratch=Path(os.environ.get("DVC_ROOT", ""), ".scratch"),
+        )
+    except (ArchiveError, BrokenClips) as error:
+        # DVC does not watch archives, which may be anywhere.
+        again = f"dvc repro --force --single-item raw@{dataset}"
+        raise ValueError(f"{error}\nwhen the archives have changed: {again}") from None
     listing = Path("metrics/prepare", f"{dataset}.csv")
     listing.parent.mkdir(parents=True, exist_ok=True)
     with listing.open("w", newline="") as file:

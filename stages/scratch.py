@@ -21,7 +21,7 @@ def checkpoint(
 
     Another parameter in `settings`, another content of the files or folders `inputs`, other code
     or another number of processes is another run. A run may be done in parts; the checkpoint
-    without one goes last, and takes those with it that killed runs of this name have left.
+    without one goes last, and takes those with it that killed runs of this name left long ago.
     """
     digest = hashlib.sha256(json.dumps([settings, distributed.ranks()], sort_keys=True).encode())
     here = Path.cwd()

@@ -66,8 +66,8 @@ def main(run: str) -> str:
             found[part] if (part := f"{fraction}-{draw}") in found else accuracy(fraction, draw)
             for draw in range(settings["draws"])
         ]
-        mean, spread = statistics.mean(draws), statistics.pstdev(draws)
-        rows.append({"fraction": fraction, "top1": mean, "std": spread})
+        spread = statistics.stdev(draws) if len(draws) > 1 else 0.0
+        rows.append({"fraction": fraction, "top1": statistics.mean(draws), "std": spread})
     if distributed.rank() > 0:
         return ""
     path = f"metrics/semi/{run}.json"

@@ -130,6 +130,7 @@ CENTRAL, LOCAL = b"PK\1\2", b"PK\3\4"
         ((LOCAL, 26, struct.pack("<H", 60)), "damaged in the archive"),
         ((CENTRAL, 8, b"\1\0"), "encrypted; make the archive without a password"),
         ((CENTRAL, 10, b"\x0c\0"), "compressed by method 12; make the archive with deflate"),
+        ((CENTRAL, 20, struct.pack("<I", 3 << 30)), "damaged in the archive .outside of it."),
         ((CENTRAL, 24, struct.pack("<I", 3 << 30)), "holds 3,221 MB where 67 MB is the most"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.multiprocessing as mp
 import yaml
@@ -20,12 +21,14 @@ PARENTS = (0, 0, 1, 1)
 
 
 def run(rank: int, ranks: int, folder: str) -> None:
-    """Two epochs of a tiny network on clips of which most lack the second body."""
+    """Two epochs of a tiny network on clips of which most lack the second body, under srun."""
     os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": str(int(Path(folder, "port").read_text())),
+        "SLURM_STEP_NUM_TASKS": str(ranks),
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank),
+        "SLURM_JOB_ID": "7",
+        "SLURM_LAUNCH_NODE_IPADDR": "localhost",
+        "MASTER_PORT": Path(folder, "port").read_text(),
     }
     torch.set_num_threads(1)
     distributed.join("cpu")
@@ -74,6 +77,19 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for ours, alone in zip(first["curve"], one["curve"], strict=True):
         for figure in ("loss", "ti", "si", "it", "is", "accuracy", "lr"):
             torch.testing.assert_close(ours[figure], alone[figure], rtol=1e-6, atol=1e-6)
+
+
+def test_srun_that_does_not_say_where_it_was_called_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(ValueError, match="set MASTER_ADDR to that node"):
+        distributed.join("cpu")
+
+
+def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(ValueError, match="a batch of 16 clips cannot be divided among 3 processes"):
+        batches(np.arange(18), batch=16, seed=0, drop_last=True, ranks=3)
 
 
 def test_how_processes_are_launched_is_no_part_of_a_stage() -> None:

@@ -79,7 +79,7 @@ FAULTS = {
     "truncated": (text()[:-20], 1, "not JSON: Expecting"),
     "line": (b'{"label": 1,\n"skeletons": [[[1,,2]]]}', 2, "not JSON: Expecting value"),
     "twice": (text() + b"\n" + text(), 2, "not JSON: Extra data"),
-    "deep": (b"[" * 100_000, None, "lists within too many lists"),
+    "deep": (b"[" * 50_000, None, "lists within too many lists"),
     "list": (b"[1, 2]", None, "not an object with label and skeletons"),
     "number": (b"7", None, "not an object"),
     "no label": (text(label=...), None, "no label"),
@@ -110,6 +110,16 @@ FAULTS = {
     "text": (joint("1", 2, 3), None, "the coordinate '1' of joint 2"),
     "true": (joint(1, 2, True), None, "the coordinate True of joint 2"),
     "list of lists": (joint(1, 2, [3]), None, "the coordinate [3] of joint 2"),
+    "two hours": (
+        text(skeletons=[[[1, 2, 3]] * 2] * 18_001),
+        None,
+        "18001 frames, where 18000 is the most; cut it into clips",
+    ),
+    "lists": (
+        b'{"label": 1, "skeletons": [' + b"[]," * 72_000 + b"[]]}",
+        None,
+        "more lists than 18000 frames have, the most",
+    ),
     "no body": (text(skeletons=[[[0, 0, 0]] * 2] * 3), None, "no body: all coordinates are zero"),
 }
 

@@ -91,6 +91,14 @@ def test_all_scales_have_the_same_keys() -> None:
         ({"transfers.ntu60-to-pku2.run": "x"}, "transfers.ntu60-to-pku2.run is 'x', allowed: one"),
         ({"transfers.ntu60-to-pku2.target": "pku1"}, "allowed: one of ntu60, pku2"),
         (
+            {
+                "sources.nwucla": "synthetic",
+                "transfers.mine": {"run": "ntu60-xsub", "target": "nwucla", "protocol": "xview"},
+            },
+            "transfers.mine.target is 'nwucla', allowed: a dataset of layout kinect-v2",
+        ),
+        ({"datasets.ntu60.leave_out": "mine.txt"}, "allowed: a file in skeletons/lists, which DVC"),
+        (
             {"ensembles.ntu60-xsub-3s.bone": "ntu60-xsub-motion"},
             "allowed: a run of ntu60 xsub, stream bone",
         ),
@@ -184,6 +192,12 @@ def test_reading_parameters_does_not_wait_for_torch() -> None:
     code = "import sys; from stages import params; params.read(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_a_stage_says_what_it_is_called_with() -> None:
+    command = [sys.executable, "-m", "stages.prepare"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "usage: python -m stages.prepare dataset\n")
 
 
 def test_a_stage_refuses_before_it_does_anything(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skeletons import pku
-from skeletons.archive import Member
+from skeletons.archive import ArchiveError, Member
 from skeletons.layout import KINECT_V2, Layout
 from skeletons.protocols import split_list
 from skeletons.recording import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
@@ -93,6 +93,15 @@ def test_a_broken_label_is_reported_and_the_others_are_kept(source, line, reason
     assert (name, number) == ("0002-M-001", 2)
     assert file.endswith("labels/0002-M.txt")
     assert reason in found
+
+
+def test_two_label_files_of_a_video_are_refused(tmp_path):
+    for folder in ("videos", "labels", "others"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0002-M.txt").write_text("1,0,1,1")
+    labels = [tmp_path / "labels", tmp_path / "others"]
+    with pytest.raises(ArchiveError, match=r"others/0002-M.txt: .*labels/0002-M.txt has this name"):
+        pku.plan([tmp_path / "videos"], labels, classes=51, interval="half_open")
 
 
 def test_videos_without_labels_or_with_other_names_are_reported(source):

@@ -425,6 +425,26 @@ def test_what_killed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, cli
     assert tree(tmp_path / "out.zarr") == expected
 
 
+def test_what_failed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, clips):
+    """They, unlike killed ones, leave no lock."""
+    failed = tmp_path / "scratch" / f"prepare-out-{'0' * 16}"
+    failed.mkdir(parents=True)
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_clip_whose_joints_are_all_at_one_point_is_kept(tmp_path):
+    """Centred, it is nothing but zeros, which zarr leaves out of a store if it is not asked."""
+    lines = EDGE[0].read_text().splitlines()
+    numbers = [line.split() for line in lines]
+    one_point = ["1 2 3 " + " ".join(n[3:]) if len(n) == 12 else " ".join(n) for n in numbers]
+    archive = broken_zip(tmp_path, {f"{EDGE[0].stem}.skeleton": "\n".join(one_point)})
+    report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, archive))
+    frames = store.read(tmp_path / "out.zarr").frames
+    assert len(frames) == report.frames > 0
+    assert not frames.any()
+
+
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path, clips, expected):
     runs = [start(tmp_path, clips) for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]
@@ -457,11 +477,13 @@ def project(tmp_path):
         params["datasets"]["mine"] = {
             **params["datasets"]["ntu60"],
             "archives": {"skeletons": ["mine.zip"], "labels": [], "splits": []},
-            "leave_out": "missing.txt",
+            "leave_out": "skeletons/lists/missing.txt",
             "expected": {"clips": 4, "setups": 2, "cameras": None},
         }
         params["prepare"] |= {"on_error": "skip", **settings}
-        (tmp_path / "missing.txt").write_text(EDGE[2].stem)
+        lists = tmp_path / "skeletons" / "lists"
+        lists.mkdir(parents=True, exist_ok=True)
+        (lists / "missing.txt").write_text(EDGE[2].stem)
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         return subprocess.run(
             [sys.executable, "-m", "stages.prepare", "mine"],
@@ -478,7 +500,7 @@ def test_the_stage_says_what_it_found_and_lists_what_it_left_out(project, tmp_pa
     result = project()
     assert result.returncode == 0, result.stderr
     assert "data/mine.zarr: 2 of 4 clips" in result.stdout.splitlines()[-1]
-    assert "1 left out by missing.txt" in result.stdout
+    assert "1 left out by skeletons/lists/missing.txt" in result.stdout
     assert "mine: not complete, lacks 2 of 4 clips; setup 2" in result.stderr
     with (tmp_path / "metrics" / "prepare" / "mine.csv").open() as file:
         place = "data/raw/mine/mine.zip/S001C001P009R001A009.skeleton"
@@ -499,6 +521,8 @@ def test_the_stage_ends_with_a_message_and_no_result(project, tmp_path, settings
     result = project(**settings)
     assert result.returncode == 1
     assert message in result.stderr
+    again = "when the archives have changed: dvc repro --force --single-item raw@mine"
+    assert (again in result.stderr) == (settings == {"on_error": "stop"})
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "data" / "mine.zarr").exists()
     shutil.rmtree(tmp_path / "data")

@@ -1,8 +1,10 @@
 """The training loop: what it learns, what it saves, what it refuses."""
 
 import math
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,37 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path:
     assert all(array.isfinite().all() for array in kept["network"].values())
 
 
+def test_a_bad_loss_is_named_with_the_rate_of_its_step_and_no_state_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    network, step = line()
+    losses = iter([math.nan, 1.0])
+    checkpoint = Checkpoint(tmp_path / "run.pt")
+    with pytest.raises(NotFinite, match=r"step 0 \(epoch 0\) at learning rate 0.005$"):
+        train(
+            lambda clips, epoch: (step(clips, epoch)[0] * next(losses), {}),
+            network,
+            loader(),
+            epochs=1,
+            warmup=20,
+            checkpoint=checkpoint,
+            **TRAIN,
+        )
+
+
+def test_bad_weights_of_a_good_loss_are_not_saved(tmp_path: Path) -> None:
+    network, _ = line()
+    checkpoint = Checkpoint(tmp_path / "run.pt", minutes=0)
+
+    def breaks(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = network[2].weight
+        return (weight - weight.detach()).abs().sqrt().sum(), {}  # 0, of gradient NaN
+
+    with pytest.raises(NotFinite, match="the weights are not finite in step 0 "):
+        train(breaks, network, loader(), epochs=1, checkpoint=checkpoint, **TRAIN)
+    assert not checkpoint.path.exists()
+
+
 def test_without_a_checkpoint_a_bad_loss_is_still_named() -> None:
     network, step = line()
     with pytest.raises(NotFinite, match="step 0"):
@@ -133,6 +166,24 @@ def test_other_checkpoints_are_set_aside(
     assert (tmp_path / "run.aside").exists()
 
 
+def test_a_changed_byte_never_ends_a_run_nor_changes_its_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.pt")
+    checkpoint.save({"numbers": [0.1, 0.2], "name": "epoch"})
+    whole = checkpoint.path.read_bytes()
+    aside = 0
+    for position in range(0, len(whole), 5):
+        changed = bytearray(whole)
+        changed[position] ^= 0b10000001
+        checkpoint.path.write_bytes(changed)
+        state = checkpoint.load()
+        assert state in (None, {"numbers": [0.1, 0.2], "name": "epoch"})
+        aside += state is None
+    assert aside > 100
+    assert capsys.readouterr().err.count("starting anew") == aside
+
+
 def test_a_full_disk_is_said_and_the_last_saved_state_is_kept(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.pt")
     checkpoint.save({"step": 1})
@@ -146,7 +197,9 @@ def test_a_full_disk_is_said_and_the_last_saved_state_is_kept(tmp_path: Path) ->
 def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under other settings, in parts or damaged; not what a process uses, nor another name's."""
+    """Its parts, and a month later those of other settings, damaged or not; not what a process
+    uses, nor another name's, nor what may still go on.
+    """
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
     def run(name: str, part: str = "", **settings: object) -> Checkpoint:
@@ -157,11 +210,15 @@ def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
     left = [run("a", lr=1), run("a", "-0.5-0", lr=1), run("a", lr=2), run("a-b", lr=1)]
     left[2].path.with_suffix(".aside").touch()
     left[2].path.with_suffix(".partial").touch()
-    for killed in left:
+    recent, part = run("a", lr=5), run("a", "-0.5-0", lr=4)
+    for killed in (*left, recent, part):
         killed.used.close()  # as its process ended
     used, other, done = run("a", lr=3), left[-1], run("a", lr=4)
+    month_ago = time.time() - 31 * 24 * 3600
+    for old in (*left, used):
+        os.utime(old.path.with_suffix(".lock"), (month_ago, month_ago))
     done.remove()
-    kept = {used.path, used.path.with_suffix(".lock"), other.path, other.path.with_suffix(".lock")}
+    kept = {c.path.with_suffix(s) for c in (used, other, recent) for s in (".pt", ".lock")}
     assert set((tmp_path / ".scratch").iterdir()) == kept
     again = run("a", lr=3)  # the same run twice at once: the last to end takes it away
     used.remove()

@@ -38,7 +38,7 @@ if __name__ == "__main__":
         workers=int(workers), keepbits=int(keepbits) or None, scratch=Path(output).parent,
     ).frames)
 """
-RELEASED_CLIPS = 100
+RELEASED_CLIPS = 400
 PADDED = 2 * 300 * 2 * 25 * 3 * 4  # bytes a clip in the released code's arrays, for two protocols
 MEMBERS = 114_480  # clips in the archives of NTU-120
 
@@ -107,6 +107,8 @@ def measure(source: Path, format: str, output: Path, workers: int, keepbits: int
         cpu += usage.ru_utime + usage.ru_stime
         wall = time.perf_counter() - start
     process.returncode = 0
+    if not frames:
+        sys.exit(f"{source}: prepare failed")
     return wall, cpu, peak[0], frames
 
 
