@@ -32,6 +32,12 @@ ELSEWHERE = {
         "dvc repro linear@ntu60-xsub",
     ],
     "tests/test_readme.py::test_the_preset_of_nw_ucla": ["cp presets/nwucla.yaml params.yaml"],
+    "tests/test_readme.py::test_the_sweep_of_nw_ucla": [
+        "dvc exp run -S runs.nwucla-xview.protocol=val -S '~runs.nwucla-xview-bone' "
+        "-S '~runs.nwucla-xview-motion' -S '~ensembles.nwucla-xview-3s' "
+        "-S '~supervised_runs.nwucla-xview'",
+        "dvc exp run --queue -S 'pretrain.temperature=0.1,0.35' -S 'pretrain.queue=128,704'",
+    ],
     "tests/test_readme.py::test_several_processes": [
         'LAUNCH="torchrun --nproc-per-node=2" dvc repro'
     ],
@@ -145,6 +151,29 @@ def test_the_preset_of_nw_ucla(clone: Clone) -> None:
     run = "nwucla-xview"
     results = {f"semi@{run}-bone", f"ensemble@{run}-3s", f"supervised@{run}", f"retrieval@{run}"}
     assert results <= would_run(clone, "nwucla")
+
+
+def test_the_sweep_of_nw_ucla(clone: Clone) -> None:
+    """What its commands queue; the experiments themselves take minutes."""
+    setting, sweep = ELSEWHERE["tests/test_readme.py::test_the_sweep_of_nw_ucla"]
+    params_file = clone.path / "params.yaml"
+    before = params_file.read_text()
+    run(clone, "cp presets/nwucla.yaml params.yaml")
+    queued = []
+    try:
+        for command in (setting.replace("exp run", "exp run --queue"), sweep):
+            done = run(clone, command)
+            assert done.returncode == 0, done.stdout
+            params_file.write_text(clone.git("show", "refs/exps/celery/stash:params.yaml"))
+            queued.append(params.read(params_file))
+    finally:
+        clone.dvc("queue", "remove", "--all")
+        params_file.write_text(before)
+    val = {"dataset": "nwucla", "protocol": "val", "stream": "joint"}
+    for p in queued:
+        assert p["runs"] == {"nwucla-xview": val}
+        assert (p["ensembles"], p["supervised_runs"]) == ({}, {})
+    assert (queued[-1]["pretrain"]["temperature"], queued[-1]["pretrain"]["queue"]) == (0.35, 704)
 
 
 def test_one_row_of_the_papers_table(clone: Clone) -> None:
