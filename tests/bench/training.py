@@ -4,11 +4,12 @@
 
 All at the paper's size, batch 16, on the CPU. In `step` and `forward` every clip has two bodies, in
 `step-ntu` and `forward-ntu` 3 of 16 have, about the share of NTU-60's actions; `step-small` is a
-step of the default run. RELEASED names a checkout of the released code, which is then measured
-between ours, in fp32 as it trains; COMPILE=1 adds ours under `torch.compile`. Each measurement is
-in a process of its own, the better of two calls after one that does not count, and of ROUNDS (1 by
-default). Wall time suffers from other programs, CPU time hardly does: with THREADS=1 it is the
-fairest measure on a machine that is shared. A round takes some minutes.
+step of the run in params.yaml, by default of a small network. RELEASED names a checkout of the
+released code, which is then measured between ours, in fp32 as it trains; COMPILE=1 adds ours under
+`torch.compile`. Each measurement is in a process of its own, the better of two calls after one that
+does not count, and of ROUNDS (1 by default). Wall time suffers from other programs, CPU time hardly
+does: with THREADS=1 it is the fairest measure on a machine that is shared. A round takes some
+minutes.
 """
 
 import os
@@ -172,14 +173,16 @@ def training_step(
 
 
 def small_step(low: torch.autocast) -> Callable[[], None]:
-    """A step of the default run: its network, 64 clips, 6 of them with two bodies."""
+    """A step of the run in params.yaml: its network and batch, 6 clips of two bodies."""
     from model.contrast import SCDNet
     from model.encoder import Encoder, Projector
     from skeletons.layout import KINECT_V2
+    from stages import params
 
-    encoder = Encoder(parents=KINECT_V2.parents, frames=16, width=8, dim=128, dropout=0.0)
-    net = SCDNet(Projector(encoder), queue=256)
-    views = torch.randn(2, 64, 3, 16, 25, 2)
+    p = params.read()
+    encoder = Encoder(parents=KINECT_V2.parents, **p["encoder"])
+    net = SCDNet(Projector(encoder), queue=p["pretrain"]["queue"])
+    views = torch.randn(2, p["pretrain"]["batch"], 3, p["encoder"]["frames"], 25, 2)
     views[:, 6:, ..., 1] = 0
     return training_step(net, lambda: net(*views)[0], low, fused=True)
 
