@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from model.memory import keep_freed_memory
 from model.views import evaluation_view, stream
 
 
@@ -32,6 +33,7 @@ def extract(
     on `device` or there too. A module must be in evaluation mode, where a row depends on its own
     clip alone.
     """
+    keep_freed_memory()
     rows = []
     device = device or frames.device
     for some in progress(clips.to(frames.device).split(batch)):

@@ -1,7 +1,6 @@
 """The training loop of pretraining and fine-tuning: exact on resume, one process or many."""
 
 import contextlib
-import ctypes
 import math
 import os
 import signal
@@ -15,12 +14,12 @@ from torch import Tensor, nn
 
 from model import distributed
 from model.checkpoint import Checkpoint
+from model.memory import keep_freed_memory
 from model.probes import step_lr
 
 Step = Callable[[Tensor, int], tuple[Tensor, dict[str, Tensor]]]
 Curve = list[dict[str, float | None]]
 PRECISIONS = ("fp32", "bf16")
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 LOOK = 100  # steps between looks at the loss: each waits for the device
 
 
@@ -44,18 +43,6 @@ def repeatable(device: torch.device) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # or every new tensor is filled first
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
-
-
-def keep_freed_memory() -> None:
-    """Asks the C library to keep what a step frees for the next one, where it is glibc.
-
-    By default large arrays go back to the system, which hands out the next ones page by page, each
-    filled with zeros.
-    """
-    with contextlib.suppress(OSError, TypeError, AttributeError):  # no glibc: nothing to ask
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def train(

@@ -11,6 +11,11 @@ class Layout:
     a left-right flip puts at `j`. A prepared clip is centred on `centre` and turned so that, in the
     first frame of body 0, the vector between the joints of `up` lies along z and the one between
     the joints of `across` along x.
+
+    `rest` is the pose from which made-up bodies move, (joint, position) in metres: x from the
+    body's left to its right, y up from the floor, z to its back (a Kinect's axes for a body that
+    faces it). It has the joints of the middle and of one side; the other side is the mirror image.
+    Elbows, knees and ankles are a little bent: that bend is the one in which they move.
     """
 
     name: str
@@ -21,6 +26,7 @@ class Layout:
     centre: int
     up: tuple[int, int]
     across: tuple[int, int]
+    rest: tuple[tuple[int, tuple[float, float, float]], ...]
 
     @property
     def parents(self) -> tuple[int, ...]:
@@ -49,6 +55,13 @@ KINECT_V2 = Layout(
     centre=1,
     up=(0, 1),
     across=(4, 8),
+    rest=(
+        *((0, (0, 0.93, 0)), (1, (0, 1.24, 0)), (20, (0, 1.48, 0.01)), (2, (0, 1.55, 0))),
+        *((3, (0, 1.70, -0.02)), (4, (-0.17, 1.42, 0.01)), (5, (-0.22, 1.14, 0.03))),
+        *((6, (-0.23, 0.90, -0.04)), (7, (-0.23, 0.82, -0.07)), (22, (-0.20, 0.80, -0.11))),
+        *((21, (-0.23, 0.74, -0.11)), (12, (-0.08, 0.90, 0)), (13, (-0.10, 0.48, -0.03))),
+        *((14, (-0.10, 0.09, 0.02)), (15, (-0.12, 0.03, -0.09))),
+    ),
 )
 
 # Kinect v1, in the order of its SDK: hip centre, spine, shoulder centre, head, then left arm, right
@@ -72,6 +85,12 @@ KINECT_V1 = Layout(
     centre=1,
     up=(0, 1),
     across=(4, 8),
+    rest=(
+        *((0, (0, 0.93, 0)), (1, (0, 1.00, 0)), (2, (0, 1.48, 0.01)), (3, (0, 1.70, -0.02))),
+        *((4, (-0.17, 1.42, 0.01)), (5, (-0.22, 1.14, 0.03)), (6, (-0.23, 0.90, -0.04))),
+        *((7, (-0.23, 0.82, -0.07)), (12, (-0.08, 0.90, 0)), (13, (-0.10, 0.48, -0.03))),
+        *((14, (-0.10, 0.09, 0.02)), (15, (-0.12, 0.03, -0.09))),
+    ),
 )
 
 LAYOUTS = {layout.name: layout for layout in (KINECT_V2, KINECT_V1)}

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import glob
 import hashlib
-import importlib
 import json
 import multiprocessing
 import os
@@ -32,7 +31,7 @@ from concurrent.futures import (
     wait,
 )
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numcodecs
 import numpy as np
@@ -41,7 +40,7 @@ from numcodecs.bitround import BitRound
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from skeletons import archive, protocols, store
+from skeletons import archive, formats, protocols, store
 from skeletons.archive import ArchiveError
 from skeletons.layout import Layout
 from skeletons.normalise import normalise
@@ -57,18 +56,6 @@ class PrepareError(ValueError):
 
 class BrokenClips(PrepareError):
     """Which clips of a dataset are broken."""
-
-
-class Format(Protocol):
-    """What the module of a raw format offers; `skeletons.ntu` documents both."""
-
-    def plan(
-        self, skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-    ) -> tuple[list[Recording], list[Broken]]: ...
-
-    def read(
-        self, data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
-    ) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]: ...
 
 
 class Report(NamedTuple):
@@ -165,41 +152,44 @@ def prepare(
         raise PrepareError(f"on_error {on_error!r} is neither 'stop' nor 'skip'")
     if keepbits is not None and not 1 <= keepbits <= 23:
         raise PrepareError(f"keepbits {keepbits} is not within 1 to 23")
-    recordings, unusable = _format(format).plan(
-        skeletons, labels, classes=classes, interval=interval
-    )
-    _check_unique(recordings)
-    memberships = _memberships(splits)
-    recordings, listed = _leave_out(recordings, leave_out)
-    planned = [clip for recording in recordings for clip in recording.clips]
-    _missing(planned, expected or {}, require_complete)
-    job = _Job(Path.cwd(), Path(), format, layout, classes, max_frames, keepbits, shard)
-    identity = _identity(job, recordings, memberships, group, on_error)
-    job = job._replace(folder=scratch.absolute() / f"prepare-{output.stem}-{identity}")
+    if format not in formats.NAMES:
+        raise PrepareError(f"unknown format {format!r}: there are {', '.join(formats.NAMES)}")
+    plan = formats.load(format).plan
+    engine = _processes(workers) if executor == "processes" else _dask(executor)
     try:
-        with _alone(job.folder):
-            groups = _cut(recordings, group)
-            finished = _run(job, groups, unusable, on_error, executor, workers)
-            broken = tuple(sorted(unusable + [b for g in finished for b in g.broken]))
-            clips = [clip for g in finished for clip in g.clips]
-            try:
-                if on_error == "stop":
-                    _stop([entry for entry in broken if entry.stops])
-                if not clips:
-                    raise PrepareError(f"no clip is left: {len(broken)} broken, {listed} listed")
-                missing = _missing([c for c, _, _ in clips], expected or {}, require_complete)
-            except PrepareError:
+        with engine as (pool, slots):  # before the plan, which forked workers would hold copies of
+            recordings, unusable = plan(skeletons, labels, classes=classes, interval=interval)
+            _check_unique(recordings)
+            memberships = _memberships(splits)
+            recordings, listed = _leave_out(recordings, leave_out)
+            planned = [clip for recording in recordings for clip in recording.clips]
+            _missing(planned, expected or {}, require_complete)
+            job = _Job(Path.cwd(), Path(), format, layout, classes, max_frames, keepbits, shard)
+            identity = _identity(job, recordings, memberships, group, on_error)
+            job = job._replace(folder=scratch.absolute() / f"prepare-{output.stem}-{identity}")
+            with _alone(job.folder):
+                groups = _cut(recordings, group)
+                finished = _run(job, groups, unusable, on_error, pool, slots)
+                broken = tuple(sorted(unusable + [b for g in finished for b in g.broken]))
+                clips = [clip for g in finished for clip in g.clips]
+                try:
+                    if on_error == "stop":
+                        _stop([entry for entry in broken if entry.stops])
+                    if not clips:
+                        raise PrepareError(
+                            f"no clip is left: {len(broken)} broken, {listed} listed"
+                        )
+                    missing = _missing([c for c, _, _ in clips], expected or {}, require_complete)
+                except PrepareError:
+                    shutil.rmtree(job.folder)
+                    raise
+                _finish(job, clips, recordings, memberships)
+                with _near(job.folder / "store", output) as finished_store:
+                    _place(finished_store, output)
                 shutil.rmtree(job.folder)
-                raise
-            _finish(job, clips, recordings, memberships)
-            with _near(job.folder / "store", output) as finished_store:
-                for used in job.folder.glob("group-*"):  # of no use without the shards
-                    used.unlink()
-                _place(finished_store, output)
-            shutil.rmtree(job.folder)
-            _remove_stale(job.folder)
+                _remove_stale(job.folder)
     except OSError as error:
-        reason = f"{error.filename or job.folder}: {error.strerror or error}"
+        reason = f"{error.filename or output}: {error.strerror or error}"
         if isinstance(error, shutil.Error):  # of copying, with a list of all that went wrong
             reason = error.args[0][0][2]
         raise PrepareError(
@@ -216,16 +206,6 @@ def prepare(
         broken=broken,
         missing=missing,
     )
-
-
-def _format(name: str) -> Format:
-    try:
-        module = importlib.import_module(f"{__package__}.{name}")
-    except ImportError:
-        module = None
-    if not hasattr(module, "plan"):
-        raise PrepareError(f"unknown format {name!r}")
-    return cast(Format, module)
 
 
 def _check_unique(recordings: list[Recording]) -> None:
@@ -288,8 +268,9 @@ def _missing(clips: list[Clip], expected: Mapping[str, int | None], required: bo
 def _identity(job: _Job, recordings: list[Recording], *others: object) -> str:
     """A hash of all that determines the result: data, parameters, code."""
     digest = hashlib.sha256()
-    for module in ("archive", "normalise", "prepare", "recording", "store", "text", job.format):
-        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    modules = ("archive", "normalise", "prepare", "recording", "store", "text")
+    for module in (*modules, f"formats/{job.format}"):
+        digest.update(Path(__file__).parent.joinpath(f"{module}.py").read_bytes())
     versions = (np.__version__, zarr.__version__, numcodecs.__version__)
     shared = (job.format, job.layout, job.classes, job.max_frames, job.keepbits, job.shard)
     digest.update(repr((versions, shared, _plain(others))).encode())
@@ -316,11 +297,11 @@ def _run(
     groups: list[list[Recording]],
     unusable: list[Broken],
     on_error: str,
-    executor: str,
-    workers: int,
+    pool: Executor,
+    slots: int,
 ) -> list[_Group]:
     """Read all groups and write all shards that are not there yet; the finished groups."""
-    results = [_load(job, index) for index in range(len(groups))]
+    results = _finished(job, len(groups))
     edges = [0]  # where in the store's frames each of the first groups begins, as far as known
     shards: list[
         bool
@@ -332,10 +313,8 @@ def _run(
     def stopping() -> bool:
         return on_error == "stop" and any(entry.stops for entry in broken)
 
-    with (
-        _processes(workers) if executor == "processes" else _dask(executor) as (pool, slots),
-        tqdm(total=sum(len(r.clips) for g in groups for r in g), unit="clip", disable=None) as bar,
-    ):
+    total = sum(len(recording.clips) for recordings in groups for recording in recordings)
+    with tqdm(total=total, unit="clip", disable=None) as bar:
         for result, recordings in zip(results, groups, strict=True):
             if result is not None:
                 broken += result.broken
@@ -372,6 +351,29 @@ def _run(
     return cast(list[_Group], results)
 
 
+def _finished(job: _Job, groups: int) -> list[_Group | None]:
+    """What earlier runs left of each group: None unless its frames are there, in their file or in
+    all of their shards.
+    """
+    results = [_load(job, index) for index in range(groups)]
+    edge: int | None = 0  # where in the store's frames the group begins, as far as known
+    for index, result in enumerate(results):
+        if result is None:
+            edge = None
+            continue
+        shards = _shards(job, edge, edge + result.frames) if edge is not None else ()
+        written = [store.shard_file(job.folder / "store", shard).exists() for shard in shards]
+        if not job.group(index).with_suffix(".frames").exists() and not (written and all(written)):
+            results[index] = None
+        edge = None if edge is None else edge + result.frames
+    return results
+
+
+def _shards(job: _Job, start: int, stop: int) -> range:
+    """The shards in which these frames of the store lie."""
+    return range(start // job.shard, (stop - 1) // job.shard + 1)
+
+
 def _stop(broken: list[Broken]) -> None:
     """Raise BrokenClips if there are any."""
     if broken:
@@ -398,8 +400,8 @@ def _pieces(edges: list[int], index: int, shard: int) -> list[_Piece]:
 def _delete_used(job: _Job, edges: list[int], shards: list[bool], index: int) -> None:
     """Delete the frames of the groups that only this shard was still to use."""
     for group, _, _ in _pieces(edges, index, job.shard):
-        first, last = edges[group] // job.shard, (edges[group + 1] - 1) // job.shard
-        if last < len(shards) and all(shards[first : last + 1]):
+        used = _shards(job, edges[group], edges[group + 1])
+        if used.stop <= len(shards) and all(shards[used.start : used.stop]):
             job.group(group).with_suffix(".frames").unlink(missing_ok=True)
 
 
@@ -408,7 +410,7 @@ def _read_group(job: _Job, index: int, recordings: list[Recording], keep: bool) 
     # A large block that is freed makes glibc keep what smaller arrays free, and not fetch new pages
     # for each of them: the parser takes a third less time.
     np.empty(31 << 20, np.uint8)
-    read = _format(job.format).read
+    read = formats.load(job.format).read
     clips: list[tuple[Clip, int, int]] = []
     parts: list[NDArray[np.float32]] = []
     broken: list[Broken] = []
@@ -597,6 +599,7 @@ def _processes(workers: int) -> Iterator[tuple[Executor, int]]:
     context = multiprocessing.get_context("fork" if alone else "forkserver")
     pool = ProcessPoolExecutor(workers, context, _follow_parent)
     try:
+        pool.submit(int)  # which starts them
         yield pool, 2 * workers
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,5 +1,6 @@
-"""Made-up recordings of human-like motion, in the archives and file formats of NTU RGB+D, PKU-MMD
-and NW-UCLA.
+"""Made-up recordings of human-like motion: people, their actions and what a sensor sees of them.
+
+A module of `skeletons.formats` writes them in the archives of its format.
 
 A figure with fixed bones is bent joint by joint. An action is a seeded choice of a few joints with
 a rhythm of their own; it is the same motion in every format. Who performs it (size, proportions,
@@ -11,10 +12,8 @@ Every random number comes from (seed, what it is for), so the archives are a fun
 parameters.
 """
 
-import json
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,40 +27,20 @@ from skeletons.layout import Layout
 Array = NDArray[np.float64]
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
-# Rest poses in metres: x from the body's left to its right, y up from the floor, z to its back (a
-# Kinect's axes for a body that faces it). The side that is not given is the mirror image. Elbows,
-# knees and ankles are a little bent: that bend is the one in which they move.
-REST: dict[str, dict[int, tuple[float, float, float]]] = {
-    "kinect-v2": {
-        **{0: (0, 0.93, 0), 1: (0, 1.24, 0), 20: (0, 1.48, 0.01), 2: (0, 1.55, 0)},
-        **{3: (0, 1.70, -0.02), 4: (-0.17, 1.42, 0.01), 5: (-0.22, 1.14, 0.03)},
-        **{6: (-0.23, 0.90, -0.04), 7: (-0.23, 0.82, -0.07), 22: (-0.20, 0.80, -0.11)},
-        **{21: (-0.23, 0.74, -0.11), 12: (-0.08, 0.90, 0), 13: (-0.10, 0.48, -0.03)},
-        **{14: (-0.10, 0.09, 0.02), 15: (-0.12, 0.03, -0.09)},
-    },
-    "kinect-v1": {
-        **{0: (0, 0.93, 0), 1: (0, 1.00, 0), 2: (0, 1.48, 0.01), 3: (0, 1.70, -0.02)},
-        **{4: (-0.17, 1.42, 0.01), 5: (-0.22, 1.14, 0.03), 6: (-0.23, 0.90, -0.04)},
-        **{7: (-0.23, 0.82, -0.07), 12: (-0.08, 0.90, 0), 13: (-0.10, 0.48, -0.03)},
-        **{14: (-0.10, 0.09, 0.02), 15: (-0.12, 0.03, -0.09)},
-    },
-}
-
-PKU_VIEWS = "LMR"
-NWUCLA_ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)  # in the order of their labels, 1 to 10
 TWO_PERSON = 10  # every tenth action is one of two people
 
-# What the random numbers of a stream are for.
-_ACTION, _NTU_SUBJECT, _PKU_SUBJECT, _NTU_CLIP, _PKU_VIDEO, _NWUCLA_SUBJECT, _NWUCLA_CLIP = range(7)
+# A stream of random numbers begins with the seed and what it is for: 0 for the actions, which all
+# formats share, other numbers for the people and the clips of each format, which has its own.
+_ACTION = 0
 
-_DEGREE = np.pi / 180
+DEGREE = np.pi / 180
 
 # How hard the recordings are. Pretraining tells clips apart by what is easiest, so they differ most
 # in how they perform their action: how far each of its joints is held and swings, and which way.
 # What no action explains (the way a body is turned in its first frame, by which it is normalised;
 # its proportions, posture and sway) is small.
-_TURNED = np.array((3, 3, 3)) * _DEGREE  # at most, about x, y and z
-_STANCE, _POSTURE, _SWAY = 1.5 * _DEGREE, 1 * _DEGREE, 1 * _DEGREE  # standard deviations
+_TURNED = np.array((3, 3, 3)) * DEGREE  # at most, about x, y and z
+_STANCE, _POSTURE, _SWAY = 1.5 * DEGREE, 1 * DEGREE, 1 * DEGREE  # standard deviations
 _PROPORTIONS = 0.02  # standard deviation of a bone's length, as a part of it
 _SIZE = (0.97, 1.03)  # of a person, as a part of the rest pose
 _LIFT, _SWING = (0.5, 1.5), (0.6, 1.4)  # of a performance, as parts of the action's
@@ -72,14 +51,17 @@ _GUESS = 4  # times the noise: the error of a hidden joint
 
 class Figure:
     """A layout's skeleton in its rest pose. `hinge[j]` is the axis about which joint j bends, or
-    None."""
+    None. A layout whose rest pose lacks a joint raises ValueError."""
 
     def __init__(self, layout: Layout) -> None:
-        if layout.name not in REST:
-            raise ValueError(f"no rest pose for layout {layout.name!r}: add one to {__name__}.REST")
+        placed = {either for joint, _ in layout.rest for either in (joint, layout.swap[joint])}
+        lacking = sorted(set(range(layout.joints)) - placed)
+        if lacking:
+            numbers = ", ".join(map(str, lacking))
+            raise ValueError(f"layout {layout.name!r}: its rest pose lacks the joints {numbers}")
         self.layout = layout
         pose = np.zeros((layout.joints, 3))
-        for joint, place in REST[layout.name].items():
+        for joint, place in layout.rest:
             pose[layout.swap[joint]] = np.multiply(place, (-1, 1, 1))
             pose[joint] = place
         parents = layout.parents
@@ -207,7 +189,8 @@ def _drive(figure: Figure, joint: int, rng: np.random.Generator) -> Drive:
     return Drive(joint, lift * axes[0], swing * axes[1:] * [[1], [0.4]], phase)
 
 
-def _subject(figure: Figure, *key: int) -> Subject:
+def subject(figure: Figure, *key: int) -> Subject:
+    """A person; `key` is the seed, a number of the format's own and the person's number."""
     rng = np.random.default_rng(key)
     swap = list(figure.layout.swap)
     stretch = rng.normal(1, _PROPORTIONS, figure.layout.joints)
@@ -290,7 +273,7 @@ def _body(
     return joints
 
 
-def _scene(
+def scene(
     figure: Figure,
     subjects: tuple[Subject, Subject],
     labels: Sequence[tuple[int, int, int]],
@@ -298,11 +281,14 @@ def _scene(
     frames: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Joints (frames, 2, joints, 3) in metres of the room. The second body is zero outside
-    two-person actions."""
+    """What happens in a room: joints (frames, 2, joints, 3) in metres.
+
+    `labels` are (action, start, end) rows, `acts` the actions by their numbers. The first subject
+    does them all; the second is the partner, zero outside two-person actions.
+    """
     joints = np.zeros((frames, 2, figure.layout.joints, 3))
     pairs = [label for label in labels if label[0] % TWO_PERSON == 0]
-    facing = 60 * _DEGREE if pairs and len(labels) == 1 else 0.0
+    facing = 60 * DEGREE if pairs and len(labels) == 1 else 0.0
     joints[:, 0] = _body(figure, subjects[0], 0, labels, acts, frames, facing, rng)
     if pairs:
         partner = _body(figure, subjects[1], 1, pairs, acts, frames, facing + np.pi, rng)
@@ -313,12 +299,12 @@ def _scene(
     return joints
 
 
-def _present(joints: Array) -> NDArray[np.bool_]:
+def present(joints: Array) -> NDArray[np.bool_]:
     """Which bodies (T, M) there are in joints (T, M, joints, 3)."""
     return np.any(joints != 0, axis=(2, 3))
 
 
-def _see(
+def see(
     figure: Figure,
     joints: Array,
     yaw: float,
@@ -326,9 +312,14 @@ def _see(
     noise: float,
     rng: np.random.Generator,
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """What a camera makes of the room: joints in its coordinates with sensor noise, zero where
-    there is no body, and which of them it had to guess."""
-    there = _present(joints)[..., None, None]
+    """What a camera makes of the room's joints (T, bodies, joints, 3): joints in its coordinates
+    with sensor noise, zero where there is no body, and which of them (T, bodies, joints) it had to
+    guess.
+
+    `yaw` is the camera's place around the room in radians, `setup` decides its height, distance and
+    tilt, `noise` is the sensor's standard deviation in metres.
+    """
+    there = present(joints)[..., None, None]
     pitch = rotation(np.array((-0.05 * (1 + setup % 3), 0, 0)))
     turned = joints @ rotation(np.array((0, yaw, 0))).T - (0, 0.8 + 0.2 * (setup % 3), 0)
     seen = turned @ pitch.T + (rng.normal(0, 0.3), 0, 2.6 + 0.3 * (setup % 4) + rng.uniform(0, 0.6))
@@ -343,7 +334,9 @@ def _see(
     return (seen + noise * figure.error * error) * there, inferred & there[..., 0]
 
 
-def _check(frames: tuple[int, int], noise: float, **counts: int) -> None:
+def check(frames: tuple[int, int], noise: float, **counts: int) -> None:
+    """Raise ValueError unless counts are 1 to 99, `frames` (the least and the most of an action)
+    are at least 8 and in order, and `noise` is not negative."""
     for name, count in counts.items():
         if not 1 <= count <= 99:
             raise ValueError(f"{name} must be 1 to 99, not {count}")
@@ -353,271 +346,10 @@ def _check(frames: tuple[int, int], noise: float, **counts: int) -> None:
         raise ValueError(f"noise must not be negative, it is {noise}")
 
 
-def ntu_clips(
-    layout: Layout,
-    *,
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
-    setups: int,
-    replications: int,
-    frames: tuple[int, int],
-    noise: float,
-    progress: Progress = iter,
-) -> Iterator[Clip]:
-    """Clips of NTU RGB+D, sorted by name: every action by every subject, replication and camera.
-
-    Subjects are spread evenly over the setups. `frames` are the least and the most of a clip,
-    `noise` is the sensor's standard deviation in metres. Some clips lack a frame or the second
-    person, or gain a ghost. A number that makes no sense raises ValueError.
-    """
-    _check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
-    _check(frames, noise, setups=setups, replications=replications)
-    figure = Figure(layout)
-    acts = {number: action(figure, number, seed=seed) for number in range(1, actions + 1)}
-    people = [_subject(figure, seed, _NTU_SUBJECT, person) for person in range(subjects)]
-    keys = sorted(
-        (1 + (person - 1) * setups // subjects, camera, person, replication, number)
-        for camera in range(1, cameras + 1)
-        for person in range(1, subjects + 1)
-        for replication in range(1, replications + 1)
-        for number in acts
-    )
-    for index, key in enumerate(progress(keys)):
-        setup, camera, person, replication, number = key
-        rng = np.random.default_rng((seed, _NTU_CLIP, *key))
-        length = int(rng.integers(*frames, endpoint=True))
-        pair = people[person - 1], people[person % subjects]
-        room = _scene(figure, pair, [(number, 0, length)], acts, length, rng)
-        if number % TWO_PERSON == 0:
-            if index % 3 == 0:  # the second person is lost on the way, or never seen
-                room[length // 3 if index % 4 == 1 else 0 :, 1] = 0
-        elif index % 41 == 4:  # a ghost: a small still body beside the person
-            ghost = figure.place(np.zeros((1, layout.joints, 3)), figure.bones / 3)
-            room[length // 4 : length // 2, 1] = ghost + np.array((0.8, 0.5, 0.3))
-        if index % 13 == 6:
-            room[length // 2] = 0
-        if index % 17 == 2:
-            room[:2] = 0
-        yaw = 45 * (camera - (cameras + 1) / 2) + (-1) ** replication * 20
-        joints, inferred = _see(figure, room, yaw * _DEGREE, setup, noise, rng)
-        yield Clip("S{:03}C{:03}P{:03}R{:03}A{:03}".format(*key), joints, inferred)
-
-
-def pku_videos(
-    layout: Layout,
-    *,
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
-    recordings: int,
-    instances: int,
-    frames: tuple[int, int],
-    noise: float,
-    progress: Progress = iter,
-) -> Iterator[Clip]:
-    """Videos of PKU-MMD phase II: `recordings` by one subject after the other, each from every
-    camera, each of `instances` actions with pauses between.
-
-    `frames` are the least and the most of an action, `noise` is as in `ntu_clips`. The people are
-    not those of `ntu_clips`, the actions are. Every action occurs in a video before one occurs
-    again. A number that makes no sense raises ValueError.
-    """
-    _check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
-    _check(frames, noise, recordings=recordings, instances=instances)
-    if cameras > len(PKU_VIEWS):
-        raise ValueError(f"cameras must be at most {len(PKU_VIEWS)} for PKU-MMD, not {cameras}")
-    figure = Figure(layout)
-    acts = {number: action(figure, number, seed=seed) for number in range(1, actions + 1)}
-    people = [_subject(figure, seed, _PKU_SUBJECT, person) for person in range(subjects)]
-    keys = [(recording, camera) for recording in range(recordings) for camera in range(cameras)]
-    for recording, camera in progress(keys):
-        rng = np.random.default_rng((seed, _PKU_VIDEO, recording, camera))
-        numbers = [rng.permutation(actions) + 1 for _ in range(0, instances, actions)]
-        lengths = rng.integers(*frames, size=instances, endpoint=True)
-        ends = np.cumsum(rng.integers(8, 20, instances) + lengths)
-        spans = np.stack([np.concatenate(numbers)[:instances], ends - lengths, ends], 1)
-        labels = [(number, start, end) for number, start, end in spans.tolist()]
-        length = labels[-1][2] + int(rng.integers(10))
-        person = recording % subjects
-        pair = people[person], people[(person + 1) % subjects]
-        room = _scene(figure, pair, labels, acts, length, rng)
-        yaw = 45 * _DEGREE * (camera - (cameras - 1) / 2)
-        name = f"A{1 + recording // subjects:02}N{1 + person:02}-{PKU_VIEWS[camera]}"
-        yield Clip(name, *_see(figure, room, yaw, 1, noise, rng), labels)
-
-
-def nwucla_clips(
-    layout: Layout,
-    *,
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
-    executions: int,
-    frames: tuple[int, int],
-    noise: float,
-    progress: Progress = iter,
-) -> Iterator[Clip]:
-    """Clips of NW-UCLA, sorted by name: every action by every subject, execution and camera.
-
-    `frames` and `noise` are as in `ntu_clips`; of some clips the sensor kept one frame. The people
-    are others. A number that makes no sense raises ValueError.
-    """
-    _check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
-    _check(frames, noise, executions=executions)
-    if actions > len(NWUCLA_ACTIONS):
-        raise ValueError(
-            f"actions must be at most {len(NWUCLA_ACTIONS)} for NW-UCLA, not {actions}"
-        )
-    figure = Figure(layout)
-    acts = {number: action(figure, number, seed=seed) for number in NWUCLA_ACTIONS[:actions]}
-    people = [_subject(figure, seed, _NWUCLA_SUBJECT, person) for person in range(subjects)]
-    keys = [
-        (number, person, execution, camera)
-        for number in acts
-        for person in range(1, subjects + 1)
-        for execution in range(1, executions + 1)
-        for camera in range(1, cameras + 1)
-    ]
-    for index, key in enumerate(progress(keys)):
-        number, person, _, camera = key
-        rng = np.random.default_rng((seed, _NWUCLA_CLIP, *key))
-        length = int(rng.integers(*frames, endpoint=True))
-        pair = people[person - 1], people[person % subjects]
-        room = _scene(figure, pair, [(number, 0, length)], acts, length, rng)[:, : layout.bodies]
-        yaw = 45 * _DEGREE * (camera - (cameras + 1) / 2)
-        joints, inferred = _see(figure, room, yaw, 1, noise, rng)
-        kept = 1 if index % 29 == 11 else length
-        name = "a{:02}_s{:02}_e{:02}_v{:02}".format(*key)
-        yield Clip(name, joints[:kept], inferred[:kept], [(number, 0, kept)])
-
-
-def ntu_text(layout: Layout, clip: Clip, *, crlf: bool) -> bytes:
-    """A clip as the text of a `.skeleton` file."""
-    leaf = np.bincount(layout.parents, minlength=layout.joints) == 0
-    x, y, z = np.moveaxis(clip.joints, -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u, v = x / z, -y / z
-    # A joint's orientation: the rotation of the y axis to its bone; the sensor gives none for the
-    # outermost joints.
-    bone = clip.joints - clip.joints[:, :, list(layout.parents)] + (0, 1e-9, 0)
-    bone /= np.linalg.norm(bone, axis=-1, keepdims=True)
-    turn = np.stack([1 + bone[..., 1], bone[..., 2], np.zeros_like(x), -bone[..., 0]], -1)
-    turn *= ~leaf[:, None] / np.maximum(np.linalg.norm(turn, axis=-1, keepdims=True), 1e-6)
-    pixels = np.stack([256 + 365 * u, 206 + 365 * v, 962 + 1060 * u, 534 + 1060 * v], -1)
-    state = 2.0 - clip.inferred[..., None]
-    rows = np.concatenate([clip.joints, pixels, turn, state], -1)  # (T, 2, joints, 12)
-    lean = bone[:, :, layout.up[1]][..., (0, 2)]
-    there = _present(clip.joints)
-    values = np.concatenate([lean, rows.reshape(*there.shape, -1)], -1)[there]
-    joint = "%.7g %.7g %.7g %.2f %.2f %.2f %.2f %.5g %.5g %.5g %.5g %d\n"
-    # 17 digits, and apart by less than a float64 can tell
-    first = 72057594037927936 + zlib.crc32(clip.name.encode()) % 100000
-    bodies = [
-        f"{first + body} 0 1 1 1 1 0 %.7g %.7g 2\n{layout.joints}\n" + layout.joints * joint
-        for body in range(2)
-    ]
-    template = f"{len(there)}\n" + "".join(
-        f"{seen.sum()}\n" + "".join(bodies[body] for body in np.flatnonzero(seen)) for seen in there
-    )
-    text = template % tuple(values.ravel().tolist())
-    return (text.replace("\n", "\r\n") if crlf else text).encode()
-
-
-def pku_text(clip: Clip, *, indent: bool) -> bytes:
-    """A video as the text of a PKU-MMD skeleton file; lines may begin with a space."""
-    values = clip.joints.reshape(len(clip.joints), -1)
-    line = indent * " " + " ".join(["%.6f"] * values.shape[1]) + "\n"
-    return (line * len(values) % tuple(values.ravel().tolist())).encode()
-
-
-def nwucla_text(clip: Clip) -> bytes:
-    """A clip as the JSON of NW-UCLA."""
-    ((number, _, _),) = clip.labels
-    fields = {
-        "file_name": clip.name,
-        "skeletons": clip.joints[:, 0].round(6).tolist(),
-        "label": 1 + NWUCLA_ACTIONS.index(number),
-    }
-    return json.dumps(fields).encode()
-
-
-def label_text(clip: Clip) -> bytes:
-    """A video's actions as the text of a PKU-MMD label file."""
-    return "".join(
-        f"{act},{start},{end},{1 + act % 2}\n" for act, start, end in clip.labels
-    ).encode()
-
-
-def split_text(train: Sequence[str], test: Sequence[str]) -> bytes:
-    """A PKU-MMD split list, spelt as the authors did."""
-    return (
-        f"Training videos:\n {', '.join(train)}, \nValidataion videos:\n {', '.join(test)}, \n"
-    ).encode()
-
-
-def write_ntu(
-    folder: Path, layout: Layout, clips: Iterable[Clip], *, skeletons: Sequence[str]
-) -> None:
-    """Write clips into the archives `skeletons` in a folder.
-
-    An archive is named as in a dataset's description: a zip, a zip and a folder inside it, or a
-    folder. The clips are dealt to several archives in turn.
-    """
-    with ExitStack() as stack:
-        archives = [_Archive(folder, name, "nturgb+d_skeletons", stack) for name in skeletons]
-        for index, clip in enumerate(clips):
-            text = ntu_text(layout, clip, crlf=index % 7 == 3)
-            archives[index % len(archives)].add(f"{clip.name}.skeleton", text)
-
-
-def write_pku(
-    folder: Path,
-    videos: Iterable[Clip],
-    *,
-    skeletons: Sequence[str],
-    labels: Sequence[str],
-    splits: Sequence[str],
-) -> None:
-    """Write videos into the archives `skeletons`, their labels into the archives `labels`, as
-    `write_ntu` does, and the split lists.
-
-    A split list with "view" in its name trains on all views but the left one, any other on two
-    thirds of the people.
-    """
-    names = []
-    with ExitStack() as stack:
-        bodies = [_Archive(folder, name, None, stack) for name in skeletons]
-        spans = [_Archive(folder, name, None, stack) for name in labels]
-        for index, video in enumerate(videos):
-            names.append(video.name)
-            text = pku_text(video, indent=index % 4 == 1)
-            bodies[index % len(bodies)].add(f"{video.name}.txt", text)
-            spans[index % len(spans)].add(f"{video.name}.txt", label_text(video))
-    people = sorted({name[3:6] for name in names})
-    tested = people[max(1, 2 * len(people) // 3) :]
-    for split in splits:
-        parts: tuple[list[str], list[str]] = ([], [])
-        for name in names:
-            parts[name[-1] == "L" if "view" in split else name[3:6] in tested].append(name)
-        (folder / split).parent.mkdir(parents=True, exist_ok=True)
-        (folder / split).write_bytes(split_text(*parts))
-
-
-def write_nwucla(folder: Path, clips: Iterable[Clip], *, skeletons: Sequence[str]) -> None:
-    """Write clips into the archives `skeletons`, as `write_ntu` does."""
-    with ExitStack() as stack:
-        archives = [_Archive(folder, name, None, stack) for name in skeletons]
-        for index, clip in enumerate(clips):
-            archives[index % len(archives)].add(f"{clip.name}.json", nwucla_text(clip))
-
-
-class _Archive:
-    """A zip or a folder that is being written; `inner` is the folder inside the zip where its name
-    states none (None: the zip's own name)."""
+class Archive:
+    """An archive that is being written, named as in a dataset's description: a zip, a zip and a
+    folder inside it, or a folder. `inner` is the folder inside the zip where its name states none
+    (None: the zip's own name). The `stack` closes it."""
 
     def __init__(self, folder: Path, name: str, inner: str | None, stack: ExitStack) -> None:
         before, zipped, below = name.partition(".zip")
@@ -633,6 +365,7 @@ class _Archive:
             path.mkdir(exist_ok=True)
 
     def add(self, name: str, data: bytes) -> None:
+        """Write a file."""
         if self._zip is None:
             (self._folder / name).write_bytes(data)
             return

@@ -7,12 +7,13 @@ parameter is its value in params.yaml, the paper's is its value in presets/paper
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from skeletons import formats
 from skeletons.layout import LAYOUTS
 
 PATH = "params.yaml"
@@ -129,6 +130,7 @@ _RUN = {
     "protocol": P("name of one of its protocols", str),
     "stream": P("what of the skeletons the encoder sees", str, options=STREAMS),
 }
+_COUNT = P("one of `COUNTS` of the format's module", int, low=1, high=99)
 _LINEAR = {
     "epochs": _EPOCHS,
     "lr": _LR,
@@ -289,21 +291,12 @@ SCHEMA: dict[str, Any] = {
         "cameras": P("cameras", int, low=1, high=99),
         "frames": P("shortest and longest clip", int, "frames", low=8, many=True),
         "noise": P("standard deviation of a joint's error", float, "metres", low=0),
-        "ntu": {
-            "setups": P("camera setups", int, low=1, high=99),
-            "replications": P("times a person repeats an action", int, low=1, high=99),
-        },
-        "pku": {
-            "recordings": P("long videos of a person", int, low=1, high=99),
-            "instances": P("actions in a video", int, low=1, high=99),
-        },
-        "nwucla": {"executions": P("times a person repeats an action", int, low=1, high=99)},
     },
     "datasets": Each(
         "what there is to know of a dataset; those that `sources` does not name cost nothing",
         {
             "format": P(
-                "module of `skeletons` that reads the archives: `ntu`, `pku` or `nwucla`", str
+                "module of `skeletons.formats` that reads the archives", str, options=formats.NAMES
             ),
             "layout": P("the sensor's joints", str, options=tuple(LAYOUTS)),
             "classes": P("actions", int, low=1),
@@ -320,6 +313,7 @@ SCHEMA: dict[str, Any] = {
                 "cameras": P("cameras of the complete dataset", int, low=1, null=True),
             },
             "access": P("where the archives are to be had", str, null=True),
+            "synthetic": Each("numbers that only made-up archives of this format have", _COUNT),
             "protocols": Each(
                 "ways to divide the clips",
                 Rule(
@@ -330,7 +324,7 @@ SCHEMA: dict[str, Any] = {
         },
     ),
 }
-OPTIONAL = ("expected",)  # sections that may be null as a whole
+OPTIONAL = ("expected", "synthetic")  # parts of a dataset that may be null as a whole
 
 
 class Entries(dict[str, Any]):
@@ -380,7 +374,7 @@ def _check(name: str, value: Any, schema: Any) -> Any:
     if isinstance(schema, Rule):
         return _check_rule(name, value)
     if not isinstance(value, dict):
-        if value is None and name.split(".")[-1] in OPTIONAL:
+        if value is None and re.fullmatch(rf"datasets\..*\.({'|'.join(OPTIONAL)})", name):
             return None
         _refuse(name or "the file", value, "keys with values")
     if isinstance(schema, Each):
@@ -433,6 +427,16 @@ def _contradictions(p: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
     for dataset in p["sources"]:
         if dataset not in p["datasets"]:
             yield "sources", dataset, f"a dataset: {_names(p['datasets'])}"
+    for name, source in p["sources"].items():
+        if source == "synthetic":
+            dataset = p["datasets"][name]
+            counts = formats.load(dataset["format"]).COUNTS
+            if set(dataset["synthetic"] or {}) != set(counts):
+                yield (
+                    f"datasets.{name}.synthetic",
+                    dataset["synthetic"],
+                    f"the numbers of format {dataset['format']}: {_names(counts)}",
+                )
     for name, dataset in p["datasets"].items():
         leave_out = dataset["leave_out"]
         if leave_out is not None and Path(leave_out).parent != LISTS:
@@ -513,7 +517,7 @@ def table() -> str:
     """All parameters as a Markdown table, with their values here and in the paper's preset."""
     here, paper = read(), read("presets/paper.yaml")
     lines = ["| parameter | unit | allowed | here | paper | meaning |", "|---|---|---|---|---|---|"]
-    for name, schema in _leaves("", SCHEMA):
+    for name, schema in [*_leaves("", SCHEMA), *_counts()]:
         values = [] if "<" in name else [_value(p, name) for p in (here, paper)]
         unit, allowed = (schema.unit, schema.allowed) if isinstance(schema, P) else ("", "")
         cells = [f"`{name}`", unit, allowed, *(values or ["", ""]), schema.meaning]
@@ -529,6 +533,14 @@ def _leaves(name: str, schema: Any) -> Iterator[tuple[str, Any]]:
             yield from _leaves(f"{name}.{key}".lstrip("."), part)
     else:
         yield name, schema
+
+
+def _counts() -> Iterator[tuple[str, P]]:
+    """The numbers that a dataset's `synthetic` has, of every format."""
+    for form in formats.NAMES:
+        for count, meaning in formats.load(form).COUNTS.items():
+            name = f"datasets.<name>.synthetic.{count}"
+            yield name, replace(_COUNT, meaning=f"{meaning}, for format `{form}`")
 
 
 def _value(p: Any, name: str) -> str:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from skeletons import synthetic
+from skeletons import formats
 from skeletons.layout import LAYOUTS
 from stages import console, params
 
@@ -42,22 +42,14 @@ def main(dataset: str) -> str:
 
 def make_up(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
     """Write synthetic archives under the names of the dataset's own into a folder."""
-    layout, archives = LAYOUTS[entry["layout"]], entry["archives"]
-    own = {form: settings[form] for form in ("ntu", "pku", "nwucla")}
-    common = {key: value for key, value in settings.items() if key not in own}
-    common["progress"] = console.bar("writing", " files")
-    match entry["format"]:
-        case "ntu":
-            clips = synthetic.ntu_clips(layout, **common, **own["ntu"])
-            synthetic.write_ntu(folder, layout, clips, skeletons=archives["skeletons"])
-        case "pku":
-            videos = synthetic.pku_videos(layout, **common, **own["pku"])
-            synthetic.write_pku(folder, videos, **archives)
-        case "nwucla":
-            clips = synthetic.nwucla_clips(layout, **common, **own["nwucla"])
-            synthetic.write_nwucla(folder, clips, skeletons=archives["skeletons"])
-        case other:
-            raise ValueError(f"nothing synthetic comes in the format {other}: change its source")
+    formats.load(entry["format"]).make_up(
+        folder,
+        layout=LAYOUTS[entry["layout"]],
+        progress=console.bar("writing", " files"),
+        **entry["archives"],
+        **settings,
+        **(entry["synthetic"] or {}),
+    )
 
 
 def bring(entry: dict[str, Any], source: str, folder: Path) -> None:

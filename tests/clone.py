@@ -17,8 +17,10 @@ TINY: dict[str, dict[str, Any]] = {
         "subjects": 4,
         "cameras": 1,
         "frames": [12, 20],
-        "ntu": {"setups": 1, "replications": 2},
-        "pku": {"recordings": 3, "instances": 2},
+    },
+    "datasets": {
+        "ntu60": {"synthetic": {"replications": 2}},
+        "pku2": {"synthetic": {"recordings": 3, "instances": 2}},
     },
     "encoder": {"frames": 8, "width": 4, "dim": 8, "heads": 2},
     "pretrain": {

@@ -11,6 +11,7 @@ from torch import nn
 from model import ctrgcn
 from model.encoder import (
     Encoder,
+    Linear,
     Projector,
     folded,
     from_released,
@@ -42,6 +43,20 @@ def test_encoder_equals_released(golden: dict[str, torch.Tensor]) -> None:
         ours |= dict(zip(("zt", "zs", "zi"), net(golden["x"]), strict=True))
     for name, array in ours.items():
         torch.testing.assert_close(array, golden[name], atol=1e-5, rtol=1e-5)
+
+
+def test_a_linear_layer_of_tokens_is_a_matrix_product() -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(6, 10), torch.randn(3, 4, 6, requires_grad=True)
+    plain, again = x @ layer.weight.T + layer.bias, layer(x)
+    assert again.is_contiguous()
+    torch.testing.assert_close(again, plain)
+    weights = torch.randn(3, 4, 10)
+    theirs, ours = (
+        torch.autograd.grad((y * weights).sum(), [x, layer.weight, layer.bias])
+        for y in (plain, again)
+    )
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_released_checkpoint_loads(golden: dict[str, torch.Tensor], tmp_path: Path) -> None:

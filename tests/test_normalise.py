@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skeletons import ntu
+from skeletons.formats import ntu
 from skeletons.layout import LAYOUTS
 from skeletons.normalise import largest_bodies, normalise
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skeletons import ntu
+from skeletons.formats import ntu
 from skeletons.recording import BrokenClip
 
 EDGE = Path(__file__).parent / "golden" / "edge"

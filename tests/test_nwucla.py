@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from test_normalise import naive
 
 from model.encoder import load_encoder
-from skeletons import nwucla, protocols, store
+from skeletons import protocols, store
 from skeletons.archive import Member
+from skeletons.formats import nwucla
 from skeletons.layout import KINECT_V1, KINECT_V2, Layout
 from skeletons.prepare import PrepareError, prepare
 from skeletons.recording import FARTHEST, BrokenClip, Clip, Recording
@@ -25,7 +26,7 @@ from stages import prepare as prepare_stage
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "real" / "nwucla" / "all_sqe.zip"
 JOINTS = 2
-PAIR = Layout("pair", JOINTS, 1, ((1, 0),), (0, 1), 0, (0, 1), (0, 1))
+PAIR = Layout("pair", JOINTS, 1, ((1, 0),), (0, 1), 0, (0, 1), (0, 1), ())
 CLIP = {"file_name": "a08_s01_e00_v03", "skeletons": [[[1, 2.5, -3], [4, 5, 6]]] * 2, "label": 7}
 
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from model import contrast, views
-from skeletons import pku, protocols
+from skeletons import formats, protocols
+from skeletons.formats import pku
 from stages import params
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +120,25 @@ def test_all_scales_have_the_same_keys() -> None:
         ({"semi.balanced": "yes"}, "semi.balanced is 'yes', allowed: true or false"),
         ({"prepare.keepbits": 24}, "allowed: an integer from 1 to 23 or null"),
         ({"synthetic.frames": [60, 30]}, "allowed: two integers, the smaller first"),
+        ({"synthetic": None}, "synthetic is null, allowed: keys with values"),
+        (
+            {"datasets.ntu60.format": "bvh"},
+            f"datasets.ntu60.format is 'bvh', allowed: one of {', '.join(formats.NAMES)}",
+        ),
+        (
+            {"datasets.pku2.synthetic": {"recordings": 4}},
+            "datasets.pku2.synthetic is {'recordings': 4}, allowed: the numbers of format pku: "
+            "recordings, instances",
+        ),
+        ({"datasets.pku2.synthetic": None}, "datasets.pku2.synthetic is null, allowed: the num"),
+        (
+            {"datasets.ntu60.synthetic.instances": 8},
+            "'setups': 1}, allowed: the numbers of format ntu: setups, replications",
+        ),
+        (
+            {"datasets.ntu60.synthetic.setups": 100},
+            "datasets.ntu60.synthetic.setups is 100, allowed: an integer from 1 to 99",
+        ),
     ],
 )
 def test_a_value_that_is_not_allowed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -140,6 +160,15 @@ def test_a_value_that_is_not_allowed(tmp_path: Path, change: dict[str, Any], mes
     assert message in said
     assert said.startswith(str(file))
     assert "\n" not in said
+
+
+def test_a_dataset_that_is_not_made_up_needs_no_numbers_for_it(tmp_path: Path) -> None:
+    p = yaml.safe_load(FILES[0].read_text())
+    p["sources"]["ntu60"] = "archives"
+    p["datasets"]["ntu60"]["synthetic"] = None
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(p))
+    assert params.read(file) == p
 
 
 def test_a_missing_parameter(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skeletons import pku
 from skeletons.archive import ArchiveError, Member
+from skeletons.formats import pku
 from skeletons.layout import KINECT_V2, Layout
 from skeletons.protocols import split_list
 from skeletons.recording import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
 
 JOINTS = 2
-PAIR = Layout("pair", JOINTS, 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1))
+PAIR = Layout("pair", JOINTS, 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1), ())
 VALUES = 2 * JOINTS * 3
 
 

@@ -338,6 +338,42 @@ def test_killed_while_it_ends_there_is_a_whole_store_or_none(tmp_path, clips, ex
     assert tree(tmp_path / "out.zarr") == expected
 
 
+class Killed(BaseException):
+    """What nothing catches, like a kill."""
+
+
+def killed(*_):
+    raise Killed
+
+
+def test_a_whole_store_is_not_made_again(tmp_path, clips, expected, monkeypatch):
+    """Of a run that was killed before the store was in its place."""
+    settings = arguments(tmp_path, clips)
+    monkeypatch.setattr("skeletons.prepare._place", killed)
+    with pytest.raises(Killed):
+        prepare(tmp_path / "out.zarr", **settings)
+    monkeypatch.undo()
+    for work in ("_read_group", "_write_shard"):
+        monkeypatch.setattr(f"skeletons.prepare.{work}", killed)
+    prepare(tmp_path / "out.zarr", **settings)
+    assert tree(tmp_path / "out.zarr") == expected
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("lost", ["store/frames/c/1", "store", "group-000003.json"])
+def test_what_a_run_that_was_killed_as_it_cleared_up_lacks_is_made_again(
+    tmp_path, clips, expected, monkeypatch, lost
+):
+    monkeypatch.setattr("skeletons.prepare._place", killed)
+    with pytest.raises(Killed):
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
+    monkeypatch.undo()
+    (path,) = tmp_path.glob(f"scratch/*/{lost}")
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
+    assert tree(tmp_path / "out.zarr") == expected
+
+
 def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected):
     process = start(tmp_path, clips)
     wait_until(lambda: len(finished(tmp_path)) >= 2)

@@ -83,7 +83,7 @@ def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
 
 def test_synthetic_numbers_and_formats_without_sense_are_refused(project):
     project.dataset("synthetic", ["x.zip"], format="bvh")
-    with pytest.raises(ValueError, match="nothing synthetic comes in the format bvh"):
+    with pytest.raises(ValueError, match="format is 'bvh', allowed: one of ntu, nwucla, pku"):
         raw.main("mine")
     archives = {"skeletons": ["v.zip"], "labels": ["l.zip"], "splits": ["cross_subject_v2.txt"]}
     protocols = {"xsub": {"split": "cross_subject_v2.txt"}}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skeletons import ntu
+from skeletons.formats import ntu
 
 ROOT = Path(__file__).parents[2]
 REAL, EDGE = ROOT.parent / "shared" / "real", ROOT / "tests" / "golden" / "edge"

@@ -6,12 +6,13 @@ All at the paper's size, batch 16, on the CPU. In `step` and `forward` every cli
 `step-ntu` and `forward-ntu` 3 of 16 have, about the share of NTU-60's actions; `step-small` is a
 step of the run in params.yaml, by default of a small network. RELEASED names a checkout of the
 released code, which is then measured between ours, in fp32 as it trains; COMPILE=1 adds ours under
-`torch.compile`. Each measurement is in a process of its own, the better of two calls after one that
-does not count, and of ROUNDS (1 by default). Wall time suffers from other programs, CPU time hardly
-does: with THREADS=1 it is the fairest measure on a machine that is shared. A round takes some
-minutes.
+`torch.compile`. Each measurement is in a process of its own, the best of three calls after one that
+does not count, and of ROUNDS (1 by default); ours keeps freed memory, as the stages do. Wall time
+suffers from other programs, CPU time hardly does: with THREADS=1 it is the fairest measure on a
+machine that is shared. A round takes some minutes.
 """
 
+import functools
 import os
 import resource
 import subprocess
@@ -56,8 +57,12 @@ def main() -> None:
         rate = arithmetic[name] / best["ours", "fp32", name][0]
         print(
             f"{name}: {arithmetic[name] / 1e12:.3f} TFLOP, in fp32 {rate / 1e9:.0f} GFLOP/s, "
-            f"{100 * rate / arithmetic['product']:.0f} % of a matrix product's"
+            f"{100 * rate / arithmetic['convolution']:.0f} % of a 1x1 convolution's"
         )
+    print(
+        f"1024 tokens by a linear layer's weights: {arithmetic['product'] / 1e9:.0f} GFLOP/s as a "
+        f"matrix product (MKL), {arithmetic['convolution'] / 1e9:.0f} as a convolution (oneDNN)"
+    )
     linear = {key: float(value) for key, value in (line.split() for line in worker("linear"))}
     frozen = best["ours", "fp32", "forward"][0] / BATCH
     ours = (TRAIN + TEST) * frozen + 80 * linear["epoch"]
@@ -82,7 +87,7 @@ def worker(*arguments: str) -> list[str]:
     return [line.removeprefix("= ") for line in output.splitlines() if line.startswith("= ")]
 
 
-def report(name: str, function: Callable[[], object], times: int = 2) -> None:
+def report(name: str, function: Callable[[], object], times: int = 3) -> None:
     """Prints the best wall and CPU seconds of a few calls after one that does not count."""
     function()
     wall = cpu = float("inf")
@@ -117,8 +122,10 @@ def network(which: str, precision: str) -> None:
     else:
         from model.contrast import SCDNet
         from model.encoder import Encoder, Projector, folded
+        from model.memory import keep_freed_memory
         from skeletons.layout import KINECT_V2
 
+        keep_freed_memory()
         net = SCDNet(Projector(Encoder(parents=KINECT_V2.parents)))
         if which == "compiled":
             net.query.compile()
@@ -188,11 +195,11 @@ def small_step(low: torch.autocast) -> Callable[[], None]:
 
 
 def flop() -> None:
-    """What a step and a forward pass compute, and how much of that a matrix product does a second
-    (1024 tokens by the weights of a linear layer, fp32).
+    """What a step and a forward pass compute, and how much of that a linear layer does a second
+    (1024 tokens, fp32), as a matrix product and as we compute it.
     """
     from model.contrast import SCDNet
-    from model.encoder import Encoder, Projector
+    from model.encoder import Encoder, Linear, Projector
     from skeletons.layout import KINECT_V2
 
     net = SCDNet(Projector(Encoder(parents=KINECT_V2.parents)))
@@ -206,9 +213,13 @@ def flop() -> None:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             net.query.encoder.represent(views[0])
         print(f"= forward{share} {counter.get_total_flops()}")
-    tokens, weights = torch.randn(64 * BATCH, 2048), torch.randn(2048, 2048)
-    product = min(timeit.repeat(lambda: tokens @ weights.T, number=10, repeat=5)) / 10
-    print(f"= product {2 * tokens.numel() * len(weights) / product}")
+    tokens, layer = torch.randn(BATCH, 64, 2048), Linear(2048, 2048)
+    computed = {"product": torch.nn.Linear.forward, "convolution": Linear.forward}
+    for name, forward in computed.items():
+        with torch.inference_mode():
+            call = functools.partial(forward, layer, tokens)
+            seconds = min(timeit.repeat(call, number=10, repeat=5)) / 10
+        print(f"= {name} {2 * tokens.numel() * 2048 / seconds}")
 
 
 def both_views() -> Callable[[], object]:

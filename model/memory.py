@@ -1,0 +1,18 @@
+"""How the C library treats memory."""
+
+import contextlib
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Asks the C library to keep what a step frees for the next one, where it is glibc.
+
+    By default large arrays go back to the system, which hands out the next ones page by page, each
+    filled with zeros.
+    """
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # no glibc: nothing to ask
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
