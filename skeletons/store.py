@@ -26,8 +26,10 @@ from zarr.codecs import BloscCodec
 from skeletons.layout import LAYOUTS, Layout
 
 FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
-SHARD = 65_536  # frames of a file
+SHARD = 16_384  # frames of a file
 CHUNK = 1_024  # frames that are compressed together
+# Of a writer, which is one of several processes; each thread would keep memory for itself.
+_ONE_THREAD = {"threading.max_workers": 1, "async.concurrency": 1}
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def write_shard(
     target = shard_file(folder, index, frames.ndim)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
-    array = _create_frames(zarr.open_group(scratch, mode="w"), frames.shape, keepbits, shard)
-    array[:] = frames
+    with zarr.config.set(_ONE_THREAD):
+        array = _create_frames(zarr.open_group(scratch, mode="w"), frames.shape, keepbits, shard)
+        array[:] = frames
     os.replace(shard_file(scratch, 0, frames.ndim), target)
     shutil.rmtree(scratch)
 
