@@ -30,7 +30,7 @@ def _each(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 class Pointwise(nn.Module):
-    """A 1x1 convolution, as one matrix product a sample: on CPUs twice as fast as Conv2d.
+    """A 1x1 convolution, as one matrix product a sample.
 
     `parts` convolutions that share their input may be laid end to end; each has its own Kaiming
     start.

@@ -22,8 +22,8 @@ TOKENS = {
 class Linear(nn.Linear):
     """A linear layer of tokens, on a CPU in fp32 as a 1x1 convolution.
 
-    PyTorch gives products to MKL and convolutions to oneDNN, which on processors that are not
-    Intel's is twice as fast (`make bench` times both).
+    PyTorch gives products to MKL and convolutions to oneDNN, which on an AMD EPYC is twice as fast
+    (`make bench` times both).
     """
 
     def forward(self, x: Tensor) -> Tensor:
