@@ -152,9 +152,10 @@ def prepare(
         raise PrepareError(f"on_error {on_error!r} is neither 'stop' nor 'skip'")
     if keepbits is not None and not 1 <= keepbits <= 23:
         raise PrepareError(f"keepbits {keepbits} is not within 1 to 23")
-    if format not in formats.NAMES:
-        raise PrepareError(f"unknown format {format!r}: there are {', '.join(formats.NAMES)}")
-    plan = formats.load(format).plan
+    try:
+        plan = formats.load(format).plan
+    except ValueError as error:
+        raise PrepareError(str(error)) from None
     engine = _processes(workers) if executor == "processes" else _dask(executor)
     try:
         with engine as (pool, slots):  # before the plan, which forked workers would hold copies of

@@ -42,14 +42,10 @@ def main(dataset: str) -> str:
 
 def make_up(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
     """Write synthetic archives under the names of the dataset's own into a folder."""
-    formats.load(entry["format"]).make_up(
-        folder,
-        layout=LAYOUTS[entry["layout"]],
-        progress=console.bar("writing", " files"),
-        **entry["archives"],
-        **settings,
-        **(entry["synthetic"] or {}),
-    )
+    form, layout = formats.load(entry["format"]), LAYOUTS[entry["layout"]]
+    numbers = {**settings, **(entry["synthetic"] or {})}
+    made = form.make_up(layout, **numbers, progress=console.bar("writing", " files"))
+    form.write(folder, layout, made, **entry["archives"])
 
 
 def bring(entry: dict[str, Any], source: str, folder: Path) -> None:

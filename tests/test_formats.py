@@ -28,10 +28,10 @@ def arguments(function) -> dict[str, inspect.Parameter]:
 @pytest.mark.parametrize("name", formats.NAMES)
 def test_a_format_offers_what_all_do(name):
     module = formats.load(name)
-    assert {"COUNTS", "plan", "read", "make_up"} == OFFERED
+    assert {"COUNTS", "plan", "read", "make_up", "write"} == OFFERED
     assert module.COUNTS
     assert all(module.COUNTS.values())
-    for function in ("plan", "read"):
+    for function in ("plan", "read", "write"):
         assert arguments(getattr(module, function)) == arguments(getattr(Format, function))
     own = arguments(module.make_up)
     assert own.keys() - arguments(Format.make_up).keys() == set(module.COUNTS)
@@ -50,7 +50,8 @@ def test_a_format_reads_what_it_makes_up(name, tmp_path):
 
     names = {"skeletons": ["a.zip", "b.zip/in/side"], "labels": ["l.zip"], "splits": ["view.txt"]}
     counts = dict.fromkeys(module.COUNTS, 2)
-    module.make_up(tmp_path, layout=layout, progress=progress, **names, **COMMON, **counts)
+    made = module.make_up(layout, progress=progress, **COMMON, **counts)
+    module.write(tmp_path, layout, made, **names)
     skeletons, labels = (
         [tmp_path / name for name in names[key]] for key in ("skeletons", "labels")
     )

@@ -22,6 +22,7 @@ COMMON = {
     "frames": (20, 30),
     "noise": 0.01,
 }
+NO_LISTS: dict[str, list[str]] = {"labels": [], "splits": []}
 NTU = {**COMMON, "setups": 2, "replications": 1}
 PKU = {**COMMON, "recordings": 3, "instances": 12}
 NWUCLA = {**COMMON, "cameras": 3, "executions": 2}
@@ -34,33 +35,34 @@ PKU_ARCHIVES = {
 
 @pytest.fixture(scope="module")
 def clips() -> list[synthetic.Clip]:
-    return list(ntu.clips(KINECT_V2, **NTU))
+    return list(ntu.make_up(KINECT_V2, **NTU))
 
 
 @pytest.fixture(scope="module")
 def videos() -> list[synthetic.Clip]:
-    return list(pku.videos(KINECT_V2, **PKU))
+    return list(pku.make_up(KINECT_V2, **PKU))
 
 
 @pytest.fixture(scope="module")
 def ntu_folder(clips, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ntu")
-    ntu.write(folder, KINECT_V2, clips, skeletons=["one.zip", "two.zip/in/side", "three"])
+    archives = ["one.zip", "two.zip/in/side", "three"]
+    ntu.write(folder, KINECT_V2, clips, skeletons=archives, **NO_LISTS)
     return folder
 
 
 @pytest.fixture(scope="module")
 def pku_folder(videos, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pku")
-    pku.write(folder, videos, **PKU_ARCHIVES)
+    pku.write(folder, KINECT_V2, videos, **PKU_ARCHIVES)
     return folder
 
 
 @pytest.fixture(scope="module")
 def nwucla_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("nwucla")
-    clips = nwucla.clips(KINECT_V1, **NWUCLA)
-    nwucla.write(folder, clips, skeletons=["all_sqe.zip"])
+    clips = nwucla.make_up(KINECT_V1, **NWUCLA)
+    nwucla.write(folder, KINECT_V1, clips, skeletons=["all_sqe.zip"], **NO_LISTS)
     return folder
 
 
@@ -77,21 +79,21 @@ def lengths(joints: np.ndarray, layout: Layout) -> np.ndarray:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_motion(
     tmp_path, ntu_folder, pku_folder, nwucla_folder, clips, videos
 ):
-    again = ntu.clips(KINECT_V2, **NTU)
+    again = ntu.make_up(KINECT_V2, **NTU)
     archives = ["one.zip", "two.zip/in/side", "three"]
-    ntu.write(tmp_path / "ntu", KINECT_V2, again, skeletons=archives)
-    pku.write(tmp_path / "pku", pku.videos(KINECT_V2, **PKU), **PKU_ARCHIVES)
-    one_body = nwucla.clips(KINECT_V1, **NWUCLA)
-    nwucla.write(tmp_path / "nwucla", one_body, skeletons=["all_sqe.zip"])
+    ntu.write(tmp_path / "ntu", KINECT_V2, again, skeletons=archives, **NO_LISTS)
+    pku.write(tmp_path / "pku", KINECT_V2, pku.make_up(KINECT_V2, **PKU), **PKU_ARCHIVES)
+    one_body = nwucla.make_up(KINECT_V1, **NWUCLA)
+    nwucla.write(tmp_path / "nwucla", KINECT_V1, one_body, skeletons=["all_sqe.zip"], **NO_LISTS)
     assert contents(tmp_path / "nwucla") == contents(nwucla_folder)
     assert contents(tmp_path / "ntu") == contents(ntu_folder)
     assert contents(tmp_path / "pku") == contents(pku_folder)
-    other = next(ntu.clips(KINECT_V2, **NTU | {"seed": 1}))
+    other = next(ntu.make_up(KINECT_V2, **NTU | {"seed": 1}))
     assert other.joints.shape != clips[0].joints.shape or (other.joints != clips[0].joints).any()
 
 
 def test_a_clip_does_not_depend_on_how_many_there_are(clips):
-    more = ntu.clips(KINECT_V2, **NTU | {"cameras": 2, "actions": 4})
+    more = ntu.make_up(KINECT_V2, **NTU | {"cameras": 2, "actions": 4})
     few = {clip.name: clip.joints for clip in more}
     same = [
         np.array_equal(clip.joints[3:8, 0], few[clip.name][3:8, 0])
@@ -104,7 +106,7 @@ def test_a_clip_does_not_depend_on_how_many_there_are(clips):
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
-    for clip in ntu.clips(layout, **NTU | {"noise": 0.0}):
+    for clip in ntu.make_up(layout, **NTU | {"noise": 0.0}):
         for body in np.moveaxis(clip.joints, 1, 0):
             seen = lengths(body[body.any((1, 2))], layout)
             if len(seen):
@@ -113,7 +115,7 @@ def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
 
 
 def test_noise_is_as_strong_as_asked_and_weak_on_the_trunk():
-    quiet, noisy = (next(ntu.clips(KINECT_V2, **NTU | {"noise": noise})) for noise in (0.0, 0.02))
+    quiet, noisy = (next(ntu.make_up(KINECT_V2, **NTU | {"noise": noise})) for noise in (0.0, 0.02))
     error = np.ma.array(noisy.joints - quiet.joints)[:, 0]
     error[noisy.inferred[:, 0]] = np.ma.masked
     trunk = [0, 1, 2, 3, 4, 8, 12, 16, 20]  # the middle line, shoulders, hips
@@ -190,7 +192,7 @@ def test_ntu_names_cover_everyone_and_everything(clips):
 
 def test_default_scale_has_names_of_the_list_to_leave_out():
     numbers = NTU | {"subjects": 6, "cameras": 3, "replications": 2, "setups": 1, "frames": (8, 8)}
-    names = {clip.name for clip in ntu.clips(KINECT_V2, **numbers)}
+    names = {clip.name for clip in ntu.make_up(KINECT_V2, **numbers)}
     leave_out = Path("skeletons/lists/ntu60_missing.txt").read_text().split()
     assert "S001C002P005R002A008" in names & set(leave_out)
 
@@ -327,7 +329,7 @@ def test_nwucla_archives_hold_what_was_made(nwucla_folder):
         [nwucla_folder / "all_sqe.zip"], [], classes=10, interval="half_open"
     )
     assert not broken
-    made = list(nwucla.clips(KINECT_V1, **NWUCLA))
+    made = list(nwucla.make_up(KINECT_V1, **NWUCLA))
     for recording, clip in zip(recordings, made, strict=True):
         data = archive.read(recording.member)
         _, body = nwucla.parse(data, joints=KINECT_V1.joints, classes=10)
@@ -338,7 +340,7 @@ def test_nwucla_archives_hold_what_was_made(nwucla_folder):
 
 def test_nwucla_has_ten_actions():
     with pytest.raises(ValueError, match="actions must be at most 10 for NW-UCLA, not 11"):
-        next(nwucla.clips(KINECT_V1, **NWUCLA | {"actions": 11}))
+        next(nwucla.make_up(KINECT_V1, **NWUCLA | {"actions": 11}))
 
 
 @pytest.mark.parametrize(
@@ -352,4 +354,4 @@ def test_nwucla_has_ten_actions():
 )
 def test_numbers_without_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        next(pku.videos(KINECT_V2, **PKU | change))
+        next(pku.make_up(KINECT_V2, **PKU | change))

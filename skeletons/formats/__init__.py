@@ -6,13 +6,14 @@ from another.
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skeletons import synthetic
 from skeletons.layout import Layout
 from skeletons.recording import Broken, BrokenClip, Clip, Recording
 from skeletons.synthetic import Progress
@@ -52,12 +53,8 @@ class Format(Protocol):
 
     def make_up(
         self,
-        folder: Path,
-        *,
         layout: Layout,
-        skeletons: Sequence[str],
-        labels: Sequence[str],
-        splits: Sequence[str],
+        *,
         seed: int,
         actions: int,
         subjects: int,
@@ -66,14 +63,28 @@ class Format(Protocol):
         noise: float,
         progress: Progress = iter,
         **counts: Any,
-    ) -> None:
-        """Write made-up archives under these names into a folder.
+    ) -> Iterator[synthetic.Clip]:
+        """Made-up recordings, sorted by name.
 
-        The names are those of a dataset's archives and split lists, relative to the folder. There
-        are `actions` done by `subjects` people before `cameras`; `frames` are the least and the
-        most of an action, `noise` is the sensor's standard deviation in metres, `counts` are those
-        of `COUNTS`. `progress` is given the files to write and hands them on. Raises ValueError for
-        a number that makes no sense.
+        There are `actions` done by `subjects` people before `cameras`; `frames` are the least and
+        the most of an action, `noise` is the sensor's standard deviation in metres, `counts` are
+        those of `COUNTS`. `progress` is given the recordings to make and hands them on. Raises
+        ValueError for a number that makes no sense.
+        """
+        ...
+
+    def write(
+        self,
+        folder: Path,
+        layout: Layout,
+        clips: Iterable[synthetic.Clip],
+        *,
+        skeletons: Sequence[str],
+        labels: Sequence[str],
+        splits: Sequence[str],
+    ) -> None:
+        """Write made-up recordings into archives and split lists of these names, which are those
+        of a dataset, relative to the folder.
         """
         ...
 

@@ -165,43 +165,6 @@ def _check_lines(
 
 
 def make_up(
-    folder: Path,
-    *,
-    layout: Layout,
-    skeletons: Sequence[str],
-    labels: Sequence[str],
-    splits: Sequence[str],
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
-    setups: int,
-    replications: int,
-    frames: tuple[int, int],
-    noise: float,
-    progress: Progress = iter,
-) -> None:
-    """Write made-up archives `skeletons` into a folder.
-
-    `labels` and `splits` are for formats that have such files. The numbers are those of `clips`;
-    one that makes no sense raises ValueError.
-    """
-    made = clips(
-        layout,
-        seed=seed,
-        actions=actions,
-        subjects=subjects,
-        cameras=cameras,
-        setups=setups,
-        replications=replications,
-        frames=frames,
-        noise=noise,
-        progress=progress,
-    )
-    write(folder, layout, made, skeletons=skeletons)
-
-
-def clips(
     layout: Layout,
     *,
     seed: int,
@@ -254,9 +217,15 @@ def clips(
 
 
 def write(
-    folder: Path, layout: Layout, clips: Iterable[synthetic.Clip], *, skeletons: Sequence[str]
+    folder: Path,
+    layout: Layout,
+    clips: Iterable[synthetic.Clip],
+    *,
+    skeletons: Sequence[str],
+    labels: Sequence[str],
+    splits: Sequence[str],
 ) -> None:
-    """Write clips into the archives `skeletons` in a folder.
+    """Write clips into the archives `skeletons` in a folder. There are no label files or lists.
 
     An archive is named as in a dataset's description: a zip, a zip and a folder inside it, or a
     folder. The clips are dealt to several archives in turn.

@@ -137,41 +137,6 @@ def _body(frames: Any, joints: int) -> NDArray[np.float64]:
 
 
 def make_up(
-    folder: Path,
-    *,
-    layout: Layout,
-    skeletons: Sequence[str],
-    labels: Sequence[str],
-    splits: Sequence[str],
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
-    executions: int,
-    frames: tuple[int, int],
-    noise: float,
-    progress: Progress = iter,
-) -> None:
-    """Write made-up archives `skeletons` into a folder.
-
-    `labels` and `splits` are for formats that have such files. The numbers are those of `clips`;
-    one that makes no sense raises ValueError.
-    """
-    made = clips(
-        layout,
-        seed=seed,
-        actions=actions,
-        subjects=subjects,
-        cameras=cameras,
-        executions=executions,
-        frames=frames,
-        noise=noise,
-        progress=progress,
-    )
-    write(folder, made, skeletons=skeletons)
-
-
-def clips(
     layout: Layout,
     *,
     seed: int,
@@ -217,8 +182,16 @@ def clips(
         yield synthetic.Clip(name, joints[:kept], inferred[:kept], [(number, 0, kept)])
 
 
-def write(folder: Path, clips: Iterable[synthetic.Clip], *, skeletons: Sequence[str]) -> None:
-    """Write clips into the archives `skeletons` in a folder.
+def write(
+    folder: Path,
+    layout: Layout,
+    clips: Iterable[synthetic.Clip],
+    *,
+    skeletons: Sequence[str],
+    labels: Sequence[str],
+    splits: Sequence[str],
+) -> None:
+    """Write clips into the archives `skeletons` in a folder. There are no label files or lists.
 
     An archive is named as in a dataset's description; the clips are dealt to several in turn.
     """

@@ -158,43 +158,6 @@ def _parse_label(line: str, *, classes: int, interval: str) -> tuple[int, tuple[
 
 
 def make_up(
-    folder: Path,
-    *,
-    layout: Layout,
-    skeletons: Sequence[str],
-    labels: Sequence[str],
-    splits: Sequence[str],
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
-    recordings: int,
-    instances: int,
-    frames: tuple[int, int],
-    noise: float,
-    progress: Progress = iter,
-) -> None:
-    """Write made-up archives `skeletons` and `labels` and the split lists `splits` into a folder.
-
-    They are of phase II. The numbers are those of `videos`; one that makes no sense raises
-    ValueError.
-    """
-    made = videos(
-        layout,
-        seed=seed,
-        actions=actions,
-        subjects=subjects,
-        cameras=cameras,
-        recordings=recordings,
-        instances=instances,
-        frames=frames,
-        noise=noise,
-        progress=progress,
-    )
-    write(folder, made, skeletons=skeletons, labels=labels, splits=splits)
-
-
-def videos(
     layout: Layout,
     *,
     seed: int,
@@ -240,7 +203,8 @@ def videos(
 
 def write(
     folder: Path,
-    videos: Iterable[synthetic.Clip],
+    layout: Layout,
+    clips: Iterable[synthetic.Clip],
     *,
     skeletons: Sequence[str],
     labels: Sequence[str],
@@ -257,7 +221,7 @@ def write(
     with ExitStack() as stack:
         bodies = [synthetic.Archive(folder, name, None, stack) for name in skeletons]
         spans = [synthetic.Archive(folder, name, None, stack) for name in labels]
-        for index, video in enumerate(videos):
+        for index, video in enumerate(clips):
             names.append(video.name)
             data = text(video, indent=index % 4 == 1)
             bodies[index % len(bodies)].add(f"{video.name}.txt", data)
