@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from model.distributed import ranks, total
@@ -29,8 +29,17 @@ def _each(matrix: Tensor, x: Tensor) -> Tensor:
     return torch.bmm(matrix.expand(len(x), -1, -1), x)
 
 
+def convolves(x: Tensor) -> bool:
+    """Whether `x` is better multiplied by weights as a convolution: on a CPU, in fp32.
+
+    PyTorch gives products to MKL and convolutions to oneDNN, which on an AMD EPYC is twice as fast
+    (`make bench` times both).
+    """
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
 class Pointwise(nn.Module):
-    """A 1x1 convolution, as one matrix product a sample.
+    """A 1x1 convolution; in training, or where `convolves` says no, one matrix product a sample.
 
     `parts` convolutions that share their input may be laid end to end; each has its own Kaiming
     start.
@@ -46,9 +55,13 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, ...) -> (N, C_out, ...)."""
-        y = _each(self.weight[:, :, 0], x.flatten(2))
-        if self.bias is not None:
-            y += self.bias[:, None].to(y.dtype)  # mixed types add slowly
+        flat = x.flatten(2)
+        if convolves(x) and not self.training:  # a small network trains faster with products
+            y = F.conv1d(flat, self.weight, self.bias)
+        else:
+            y = _each(self.weight[:, :, 0], flat)
+            if self.bias is not None:
+                y += self.bias[:, None].to(y.dtype)  # mixed types add slowly
         return y.unflatten(2, x.shape[2:])
 
 
@@ -301,22 +314,26 @@ class CTRGCN(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, T, V, M) -> (B * M, width, V, T)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, T, V, M) -> the features of R bodies, (R, width, V, T), and which of them are
+        those of each body (B * M,).
+        """
         y = self.norm(rearrange(x, "b c t v m -> b (m v c) 1 t"))
         y = rearrange(y, "b (m v c) 1 t -> (b m) c v t", m=self.bodies, c=3)
+        rows = torch.arange(len(y), device=x.device)
         if self.bodies == 1 or torch.compiler.is_compiling():  # the compiler wants fixed shapes
-            return self._features(y)
+            return self._features(y), rows
         absent = (x == 0).flatten(1, 3).all(dim=1)
         present = (~absent).flatten().nonzero()[:, 0]
         if len(y) - len(present) <= self.bodies:
-            return self._features(y)
+            return self._features(y), rows
         # The norm of the input tells first bodies from second ones: one of each stands for all.
-        places = torch.arange(self.bodies, device=x.device)
+        places = rows[: self.bodies]
         first = absent.byte().argmax(dim=0) * self.bodies + places
         z = self._features(y[torch.cat([first, present])], absent.sum(dim=0) - 1.0)
-        alike = repeat(z[: self.bodies], "m c v t -> (b m) c v t", b=len(x))
-        return alike.index_copy(0, present, z[self.bodies :])
+        rows = places.repeat(len(x))
+        rows[present] = torch.arange(self.bodies, len(z), device=x.device)
+        return z, rows
 
     def _features(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         if torch.is_grad_enabled() or self.training or x.device.type != "cpu":

@@ -11,24 +11,15 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from model import ctrgcn
-from model.ctrgcn import CTRGCN, SUBSETS
-
-TOKENS = {
-    "temporal": "(b m) c v t -> b t (m v c)",
-    "spatial": "(b m) c v t -> b (m v) (t c)",
-}
+from model.ctrgcn import CTRGCN, SUBSETS, convolves
 
 
 class Linear(nn.Linear):
-    """A linear layer of tokens, on a CPU in fp32 as a 1x1 convolution.
-
-    PyTorch gives products to MKL and convolutions to oneDNN, which on an AMD EPYC is twice as fast
-    (`make bench` times both).
-    """
+    """A linear layer of tokens, as a 1x1 convolution where that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, tokens, I) -> (B, tokens, O)."""
-        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        if not convolves(x):
             return super().forward(x)
         image = x.flatten(0, 1)[None, None].movedim(3, 1)  # (1, I, 1, B * tokens), channels last
         y = F.conv2d(image, self.weight[..., None, None], self.bias)
@@ -90,8 +81,7 @@ class Domain(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.bodies = bodies
-        self.tokens = TOKENS[kind]
+        self.kind, self.bodies = kind, bodies
         size = width * (bodies * len(parents) if kind == "temporal" else frames)
         self.features = CTRGCN(parents, bodies=bodies, width=width)
         self.embed = nn.Sequential(
@@ -101,8 +91,15 @@ class Domain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, T, V, M) -> (B, dim)."""
-        tokens = rearrange(self.features(x), self.tokens, m=self.bodies)
-        return self.attend(self.embed(tokens)).amax(dim=1)
+        features, rows = self.features(x)
+        if self.kind == "temporal":
+            each = features.index_select(0, rows)
+            tokens = self.embed(rearrange(each, "(b m) c v t -> b t (m v c)", m=self.bodies))
+        else:  # a token is of one body, so that those of the absent are embedded once, too
+            some = self.embed(rearrange(features, "r c v t -> r v (t c)"))
+            each = some.index_select(0, rows)
+            tokens = rearrange(each, "(b m) v d -> b (m v) d", m=self.bodies)
+        return self.attend(tokens).amax(dim=1)
 
 
 class Encoder(nn.Module):

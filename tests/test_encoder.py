@@ -59,6 +59,20 @@ def test_a_linear_layer_of_tokens_is_a_matrix_product() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_pointwise_convolution_is_the_same_product_in_training_and_after(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = ctrgcn.Pointwise(6, 10, bias=bias), torch.randn(3, 6, 5, 4)
+    if layer.bias is not None:
+        nn.init.normal_(layer.bias)
+    plain = torch.einsum("oi,nivt->novt", layer.weight[..., 0], x)
+    plain = plain if layer.bias is None else plain + layer.bias[:, None, None]
+    for training in (True, False):
+        y = layer.train(training)(x)
+        assert y.is_contiguous()
+        torch.testing.assert_close(y, plain)
+
+
 def test_released_checkpoint_loads(golden: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth.tar"
     state = {f"encoder_q.{name}": array for name, array in weights(golden).items()}
