@@ -194,7 +194,7 @@ def test_several_processes(small: Clone) -> None:
 def test_benchmarks_start() -> None:
     lines = run(Clone(ROOT), "make --dry-run --old-file .venv/installed bench").stdout
     prepare, training = re.findall("python -m .*", lines)
-    assert "clips/s" in run(Clone(ROOT), f"{prepare} 20").stdout
+    assert "clips/s" in run(Clone(ROOT), f"{prepare} 20 1000").stdout
     assert run(Clone(ROOT), training.replace("-m ", "-c 'import ") + "'").returncode == 0
 
 

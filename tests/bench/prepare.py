@@ -1,6 +1,6 @@
 """How fast, large and hungry is `prepare`? Printed as tables; nothing here is a test.
 
-    python tests/bench/prepare.py [clips, 2000 by default]
+    python -m tests.bench.prepare [clips, 2000 by default [most clips under other names, 114480]]
 
 The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought
 to at least 50 frames and copied under new names with other last digits. RELEASED names a checkout
@@ -44,7 +44,8 @@ MEMBERS = 114_480  # clips in the archives of NTU-120
 
 
 def main() -> None:
-    clips = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    sizes = [int(size) for size in sys.argv[1:]]
+    clips, most = sizes + [2000, MEMBERS][len(sizes) :]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ctypes.CDLL(None).prctl(
@@ -54,7 +55,7 @@ def main() -> None:
         archive = make_ntu(folder / "ntu.zip", texts, clips)
         print(f"{clips} clips of {archive.stat().st_size / clips / 1e3:.0f} kB packed")
         ours = {clips: report("NTU", archive, "ntu", clips, folder)}
-        ours |= memory(archive, folder)
+        ours |= memory(archive, folder, most)
         if "RELEASED" in os.environ:
             compare(released(Path(os.environ["RELEASED"]), archive, folder), ours)
         else:
@@ -173,12 +174,12 @@ def clip_name(i: int) -> str:
     return f"clips/S{setup + 1:03}C{camera + 1:03}P{subject + 1:03}R001A{action + 1:03}.skeleton"
 
 
-def memory(source: Path, folder: Path) -> dict[int, tuple[float, float]]:
-    """Print the memory that preparing other numbers of clips of the archive takes; wall and CPU
-    seconds of each.
+def memory(source: Path, folder: Path, most: int) -> dict[int, tuple[float, float]]:
+    """Print the memory that preparing other numbers of clips of the archive takes, up to `most`;
+    wall and CPU seconds of each.
     """
     times = {}
-    for clips in (1_000, 10_000, MEMBERS):
+    for clips in (size for size in (1_000, 10_000, MEMBERS) if size <= most):
         path = shutil.copyfile(source, folder / "named.zip")
         with zipfile.ZipFile(path, "a") as archive:
             members = archive.infolist()
