@@ -6,8 +6,10 @@ All at the paper's size, batch 16, on the CPU. In `step` and `forward` every cli
 `step-ntu` and `forward-ntu` 3 of 16 have, about the share of NTU-60's actions; `step-small` is a
 step of the run in params.yaml, by default of a small network. RELEASED names a checkout of the
 released code, which is then measured between ours, in fp32 as it trains; COMPILE=1 adds ours under
-`torch.compile`. Each measurement is in a process of its own, the best of three calls after one that
-does not count, and of ROUNDS (1 by default); ours keeps freed memory, as the stages do. Wall time
+`torch.compile`. Training and the frozen encoder have a process each, since an evaluation does not
+train; a measurement is the best of three calls after one that does not count, and of ROUNDS (1 by
+default). Ours keeps freed memory, as the stages do; MALLOC_MMAP_MAX_=0 and
+MALLOC_TRIM_THRESHOLD_=2147483647 before the command let the released code keep it, too. Wall time
 suffers from other programs, CPU time hardly does: with THREADS=1 it is the fairest measure on a
 machine that is shared. A round takes some minutes.
 """
@@ -19,7 +21,8 @@ import subprocess
 import sys
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,12 +42,13 @@ def main() -> None:
     best: dict[tuple[str, str, str], list[float]] = {}
     for _ in range(int(os.environ.get("ROUNDS", "1"))):
         for which, precision in NETWORKS:
-            if which not in skipped:
-                for line in worker("network", which, precision):
-                    name, wall, cpu = line.split()
-                    before = best.get((which, precision, name), [float("inf")] * 2)
-                    found = [min(before[0], float(wall)), min(before[1], float(cpu))]
-                    best[which, precision, name] = found
+            if which in skipped:
+                continue
+            for line in worker("train", which, precision) + worker("evaluate", which, precision):
+                name, wall, cpu = line.split()
+                before = best.get((which, precision, name), [float("inf")] * 2)
+                found = [min(before[0], float(wall)), min(before[1], float(cpu))]
+                best[which, precision, name] = found
     for (which, precision, name), (wall, cpu) in best.items():
         print(f"{name:12} {which:8} {precision} {wall:7.3f} / {cpu:.3f}", end="")
         if which != "released" and ("released", "fp32", name) in best:
@@ -99,34 +103,17 @@ def report(name: str, function: Callable[[], object], times: int = 3) -> None:
     print(f"= {name} {wall:.4f} {cpu:.4f}", flush=True)
 
 
-def network(which: str, precision: str) -> None:
-    torch.manual_seed(0)
-    views = torch.randn(2, BATCH, 3, 64, 25, 2)
-    low = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+def train(which: str, precision: str) -> None:
+    views, low = torch.empty(2, BATCH, 3, 64, 25, 2), autocast(precision)
     if which == "released":
-        sys.path.insert(0, os.environ["RELEASED"])
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-        from scd.builder import SCD_Net
-
-        size = {"hidden_size": 2048, "num_head": 8, "num_layer": 1, "num_class": 128}
-        net = SCD_Net(size, 128, 8192, 0.999, 0.2)
-        frozen = net.encoder_q.encoder
+        net = released_net()
         entropy = torch.nn.CrossEntropyLoss()
 
         def loss() -> torch.Tensor:
             out = net(*views)
             return sum(entropy(a, b) for a, b in zip(out[:4], out[4:], strict=True))
-
-        def represent(x: torch.Tensor) -> object:
-            return frozen.eval()(x)
     else:
-        from model.contrast import SCDNet
-        from model.encoder import Encoder, Projector, folded
-        from model.memory import keep_freed_memory
-        from skeletons.layout import KINECT_V2
-
-        keep_freed_memory()
-        net = SCDNet(Projector(Encoder(parents=KINECT_V2.parents)))
+        net = our_net()
         if which == "compiled":
             net.query.compile()
             net.key.compile()
@@ -135,26 +122,63 @@ def network(which: str, precision: str) -> None:
             return net(*views)[0]
 
     step = training_step(net, loss, low, fused=which != "released")
-    both = views.clone()
-    one = views.clone()
-    one[:, PAIRS:, ..., 1] = 0
-    for name, given in (("step", both), ("step-ntu", one)):
-        views.copy_(given)
-        report(name, step)
-    if which != "released":
-        frozen = folded(net.query.encoder)
-        represent = torch.compile(frozen.represent) if which == "compiled" else frozen.represent
+    for share in fill(views):
+        report(f"step{share}", step)
     if which == "ours":
         report("views", both_views())
         report("step-small", small_step(low))
 
+
+def evaluate(which: str, precision: str) -> None:
+    clips, low = torch.empty(BATCH, 3, 64, 25, 2), autocast(precision)
+    if which == "released":
+        represent = released_net().encoder_q.encoder.eval()
+    else:
+        from model.encoder import folded
+
+        represent = folded(our_net().query.encoder).represent
+        if which == "compiled":
+            represent = torch.compile(represent)
+
     def forward() -> None:
         with torch.no_grad(), low:
-            represent(views[0])
+            represent(clips)
 
-    for name, given in (("forward", both), ("forward-ntu", one)):
-        views.copy_(given)
-        report(name, forward)
+    for share in fill(clips):
+        report(f"forward{share}", forward)
+
+
+def autocast(precision: str) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+
+def fill(clips: torch.Tensor) -> Iterator[str]:
+    """Fills (..., B, 3, T, V, M) with clips of two bodies, then takes most second bodies away."""
+    clips.copy_(torch.randn(clips.shape, generator=torch.Generator().manual_seed(0)))
+    yield ""
+    clips[..., PAIRS:, :, :, :, 1] = 0
+    yield "-ntu"
+
+
+def released_net() -> Any:
+    sys.path.insert(0, os.environ["RELEASED"])
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    from scd.builder import SCD_Net
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 2048, "num_head": 8, "num_layer": 1, "num_class": 128}
+    return SCD_Net(size, 128, 8192, 0.999, 0.2)
+
+
+def our_net() -> Any:
+    from model.contrast import SCDNet
+    from model.encoder import Encoder, Projector
+    from model.memory import keep_freed_memory
+    from skeletons.layout import KINECT_V2
+
+    keep_freed_memory()
+    torch.manual_seed(0)
+    return SCDNet(Projector(Encoder(parents=KINECT_V2.parents)))
 
 
 def training_step(
@@ -198,15 +222,11 @@ def flop() -> None:
     """What a step and a forward pass compute, and how much of that a linear layer does a second
     (1024 tokens, fp32), as a matrix product and as we compute it.
     """
-    from model.contrast import SCDNet
-    from model.encoder import Encoder, Linear, Projector
-    from skeletons.layout import KINECT_V2
+    from model.encoder import Linear
 
-    net = SCDNet(Projector(Encoder(parents=KINECT_V2.parents)))
-    views = torch.randn(2, BATCH, 3, 64, 25, 2)
-    for share in ("", "-ntu"):
-        if share:
-            views[:, PAIRS:, ..., 1] = 0
+    net = our_net()
+    views = torch.empty(2, BATCH, 3, 64, 25, 2)
+    for share in fill(views):
         with FlopCounterMode(display=False) as counter:
             net(*views)[0].backward()
         print(f"= step{share} {counter.get_total_flops()}")
@@ -283,8 +303,10 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case []:
             main()
-        case ["network", which, precision]:
-            network(which, precision)
+        case ["train", which, precision]:
+            train(which, precision)
+        case ["evaluate", which, precision]:
+            evaluate(which, precision)
         case ["flop"]:
             flop()
         case ["linear"]:
