@@ -17,8 +17,8 @@ lint: .venv/installed
 	mypy
 
 bench: .venv/installed
-	python -m tests.bench.prepare
-	python -m tests.bench.training
+	python -m bench.prepare
+	python -m bench.training
 
 # What experiments changed and what came of it; `dvc exp show` alone shows every parameter and file
 # too. DROP leaves out more columns: make experiments DROP='semi|transfer'.

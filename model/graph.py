@@ -21,3 +21,11 @@ def subsets(parents: Sequence[int]) -> Tensor:
             inward[parent, joint] = 1
     outward = inward.T / inward.T.sum(0).clamp(min=1)
     return torch.stack([torch.eye(joints), inward, outward])
+
+
+def adjacency(parents: Sequence[int]) -> Tensor:
+    """The skeleton's adjacency (V, V): bones in both directions and a self-link for each joint."""
+    matrix = torch.eye(len(parents))
+    for joint, parent in enumerate(parents):
+        matrix[joint, parent] = matrix[parent, joint] = 1
+    return matrix

@@ -2,6 +2,7 @@
 or a list of names.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,3 +81,33 @@ def _agrees(clips: Clips, field: str, values: str | Sequence[int]) -> NDArray[np
             raise ValueError(f"protocol {field}: {values!r} is neither a list, 'even' nor 'odd'")
         return np.asarray(numbers % 2 == _PARITY[values])
     return np.isin(numbers, list(values))
+
+
+def draw_clips(
+    labels: np.ndarray, fraction: float, *, seed: int, draw: int, balanced: bool = False
+) -> np.ndarray:
+    """Ascending positions of floor(N * `fraction`) of the N `labels`: draw `draw` of `seed`.
+
+    The same wherever it is called, and a smaller fraction's clips are among a larger one's.
+    `balanced` takes as many clips of every class as of any other: floor(count / classes) of each
+    and one more of some; a class that has fewer gives all and the others make up for it. So each
+    class has a clip if there are as many clips as classes. Raises ValueError if no clip is drawn.
+    """
+    # Rounded first, because 0.29 * 100 is 28.999999999999996.
+    count = math.floor(round(len(labels) * fraction, 6))
+    if not 1 <= count <= len(labels):
+        raise ValueError(f"fraction {fraction} of {len(labels)} clips is {count} clips")
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, draw])))
+    order = generator.random(len(labels)).argsort(kind="stable")
+    if balanced:  # every class's first clip in this order, then every class's second, ...
+        order = order[_occurrence(labels[order]).argsort(kind="stable")]
+    return np.sort(order[:count])
+
+
+def _occurrence(labels: np.ndarray) -> np.ndarray:
+    """How many times each element's value came before it."""
+    by_class = labels.argsort(kind="stable")
+    _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    occurrence = np.empty(len(labels), dtype=np.int64)
+    occurrence[by_class] = np.arange(len(labels)) - np.repeat(first, counts)
+    return occurrence

@@ -7,6 +7,9 @@
     name         (N,) string            sorted
     splits/NAME  (N,) int8              a split list: 1 train, 0 test, -1 neither
 
+The group's attributes are the `layout` of the joints, so that a store is read without the sensors'
+own; the number of `classes`; the `format` of the archives; and `keepbits`.
+
 `frames` is kept in shards of many chunks, few files whatever the number of clips; a shard is
 written by one task.
 """
@@ -14,7 +17,7 @@ written by one task.
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
-from skeletons.layout import LAYOUTS, Layout
+from skeletons.layout import Layout
 
 FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
 SHARD = 16_384  # frames of a file
@@ -63,10 +66,16 @@ def read(path: Path | str) -> Clips:
         offsets=_array(group, "offsets"),
         name=_array(group, "name"),
         splits={name: _array(splits, name) for name in sorted(splits.array_keys())},
-        layout=LAYOUTS[str(group.attrs["layout"])],
+        layout=layout(group),
         classes=int(str(group.attrs["classes"])),
         **{field: _array(group, field) for field in FIELDS},
     )
+
+
+def layout(group: zarr.Group) -> Layout:
+    """The layout of a store's joints, which the store carries, without the rest pose."""
+    found: Any = group.attrs["layout"]
+    return Layout(**{name: _tuples(value) for name, value in found.items()})
 
 
 def write_shard(
@@ -122,7 +131,8 @@ def finish(
         elif entry.is_file():
             entry.unlink()
     (folder / "frames" / "zarr.json").unlink(missing_ok=True)
-    attributes = {"layout": layout.name, **attributes, "keepbits": keepbits}
+    joints = {name: value for name, value in asdict(layout).items() if name != "rest"}
+    attributes = {"layout": joints, **attributes, "keepbits": keepbits}
     group = zarr.open_group(folder, mode="a", attributes=attributes)
     _create_frames(group, (int(offsets[-1]), layout.bodies, layout.joints, 3), keepbits, shard)
     group.create_array("offsets", data=offsets)
@@ -157,3 +167,8 @@ def _array(group: zarr.Group, name: str) -> NDArray[Any]:
     array = group[name]
     assert isinstance(array, zarr.Array)
     return np.asarray(array[:])
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages import console, params
+from experiment import console, params
 
 # What stage raw waits for, and with it all others. Always the same, so that it makes none of them
 # run again.

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 import zarr
 
+from experiment import console, params
+from learning.batches import resident
+from learning.features import extract
 from model import distributed
 from model.encoder import Encoder, folded, load_encoder
-from model.features import extract
 from skeletons import protocols, store
-from skeletons.loader import resident
-from stages import console, params
 
 
 def main(run: str) -> str:

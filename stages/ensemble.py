@@ -5,8 +5,9 @@ from typing import Any
 import torch
 import zarr
 
-from model.probes import ensemble, topk_accuracy
-from stages import console, params, results
+from experiment import artifacts as results
+from experiment import console, params
+from learning.probes import ensemble, topk_accuracy
 
 
 def main(name: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import zarr
 
-from model.probes import class_accuracy, confusion, linear_probe
-from stages import console, params, results
+from experiment import artifacts as results
+from experiment import console, params
+from learning.probes import class_accuracy, confusion, linear_probe
 
 
 def main(run: str) -> str:

@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-from skeletons.archive import ArchiveError
-from skeletons.layout import LAYOUTS
-from skeletons.prepare import BrokenClips, prepare
-from stages import console, params
+from experiment import console, params
+from skeletons.reading.archive import ArchiveError
+from skeletons.reading.prepare import BrokenClips, prepare
+from skeletons.sensors import LAYOUTS
 
 
 def main(dataset: str) -> str:

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiment import artifacts as results
+from experiment import console, params, scratch
+from learning.batches import batches, resident
+from learning.contrast import TERMS, SCDNet
+from learning.features import extract
+from learning.loop import autocast, deterministic, train
+from learning.probes import linear_probe
+from learning.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
 from model import distributed
-from model.contrast import TERMS, SCDNet
 from model.encoder import Encoder, Projector, folded, save_encoder
-from model.features import extract
-from model.probes import linear_probe
-from model.training import precise, repeatable, train
-from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
 from skeletons import protocols, store
-from skeletons.loader import batches, resident
-from stages import console, params, results, scratch
 
 FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others
 
@@ -32,7 +33,7 @@ def main(run: str) -> str:
     clips = store.read(f"data/{dataset}.zarr")
     chosen, test = protocols.split(clips, rule)
     device = distributed.join(p["machine"]["device"])
-    repeatable(device)
+    deterministic(device)
     frames = resident(clips.frames, device)
     offsets = torch.from_numpy(clips.offsets).to(frames.device)
     labels = torch.from_numpy(clips.label.astype(np.int64))
@@ -74,13 +75,13 @@ def main(run: str) -> str:
 
     def step(clips_of_batch: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         both = pair(clips_of_batch, epoch)
-        with precise(device, settings["precision"]):
+        with autocast(device, settings["precision"]):
             return together(*both.chunk(2))
 
     def measure(epoch: int) -> dict[str, float | None]:
         """The linear accuracy of the encoder as it is, in the epochs that ask for it."""
         probe = dict(settings["probe"])
-        every, keep = probe.pop("every"), probe.pop("keep")
+        every, centre_crop = probe.pop("every"), probe.pop("centre_crop")
         if not every or distributed.rank() > 0:
             return {}
         if (epoch + 1) % every:
@@ -96,7 +97,7 @@ def main(run: str) -> str:
                 size=p["encoder"]["frames"],
                 kind=stream,
                 parents=clips.layout.parents,
-                keep=keep,
+                centre_crop=centre_crop,
                 batch=settings["batch"],
                 device=device,
             )
@@ -129,7 +130,7 @@ def main(run: str) -> str:
     )
     if settings["queue_start"] == "keys":
         for some in islice(cycle(loader), settings["queue"] // settings["batch"]):
-            network.fill(pair(some, -1).chunk(2)[1])
+            network.warm_up_queue(pair(some, -1).chunk(2)[1])
     curve = train(
         step,
         network,

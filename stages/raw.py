@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from skeletons import formats
-from skeletons.layout import LAYOUTS
-from stages import console, params
+from experiment import console, params
+from skeletons import synthetic
+from skeletons.sensors import LAYOUTS
 
 RAW = Path("data/raw")
 
@@ -29,7 +29,7 @@ def main(dataset: str) -> str:
     partial.mkdir(parents=True)
     try:
         if source == "synthetic":
-            make_up(entry, p["synthetic"], partial)
+            generate(entry, p["synthetic"], partial)
         else:
             bring(entry, source, partial)
         shutil.rmtree(target, ignore_errors=True)
@@ -40,11 +40,11 @@ def main(dataset: str) -> str:
     return f"{target}: {size / 1e6:.1f} MB from {source}"
 
 
-def make_up(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
+def generate(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
     """Write synthetic archives under the names of the dataset's own into a folder."""
-    form, layout = formats.load(entry["format"]), LAYOUTS[entry["layout"]]
+    form, layout = synthetic.load(entry["format"]), LAYOUTS[entry["layout"]]
     numbers = {**settings, **(entry["synthetic"] or {})}
-    made = form.make_up(layout, **numbers, progress=console.bar("writing", " files"))
+    made = form.generate(layout, **numbers, progress=console.bar("writing", " files"))
     form.write(folder, layout, made, **entry["archives"])
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from stages import console, params, results
+from experiment import artifacts as results
+from experiment import console, params
 
 Rows = Iterable[Sequence[object]]
 PICTURES = ("retrieval", "map")

@@ -2,12 +2,13 @@
 
 import statistics
 
+from experiment import artifacts as results
+from experiment import console, params, scratch
+from learning.checkpoint import Checkpoint
+from learning.task import Task
 from model import distributed
-from model.checkpoint import Checkpoint
 from model.encoder import load_encoder
-from model.probes import draw_clips
-from stages import console, params, results, scratch
-from stages.finetuning import Task
+from skeletons.protocols import draw_clips
 
 
 def main(run: str) -> str:
@@ -51,7 +52,7 @@ def main(run: str) -> str:
             },
             embed=p["embed"],
             checkpoint=unfinished,
-            title=f"semi {run}: {fraction:.0%}, draw {draw + 1}",
+            progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
         )
         found[f"{fraction}-{draw}"] = top1
         finished.save(found)

@@ -2,10 +2,11 @@
 
 import torch
 
+from experiment import artifacts as results
+from experiment import console, params, scratch
+from learning.task import Task
 from model import distributed
 from model.encoder import Encoder
-from stages import console, params, results, scratch
-from stages.finetuning import Task
 
 
 def main(run: str) -> str:
@@ -40,7 +41,7 @@ def main(run: str) -> str:
         schedule=schedule,
         embed=p["embed"],
         checkpoint=checkpoint,
-        title=f"supervised {run}",
+        progress=console.bar(f"supervised {run}", "step"),
     )
     if distributed.rank() > 0:
         return ""

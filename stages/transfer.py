@@ -1,9 +1,10 @@
 """Transfer of one run: fine-tune everything on all labels of another dataset's protocol."""
 
+from experiment import artifacts as results
+from experiment import console, params, scratch
+from learning.task import Task
 from model import distributed
 from model.encoder import load_encoder
-from stages import console, params, results, scratch
-from stages.finetuning import Task
 
 
 def main(transfer: str) -> str:
@@ -34,7 +35,7 @@ def main(transfer: str) -> str:
         schedule=schedule,
         embed=p["embed"],
         checkpoint=checkpoint,
-        title=f"transfer {transfer}",
+        progress=console.bar(f"transfer {transfer}", "step"),
     )
     if distributed.rank() > 0:
         return ""

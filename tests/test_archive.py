@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from skeletons import archive
-from skeletons.archive import ArchiveError
+from skeletons.reading import archive
+from skeletons.reading.archive import ArchiveError
 
 CLIPS = {"b/S2.skeleton": b"two\r\n" * 50, "a/S1.skeleton": b"one", "a/notes.txt": b"x"}
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model.contrast import DOMAINS, TERMS, SCDNet, contrast
+from learning.contrast import DOMAINS, TERMS, SCDNet, contrast
 from model.encoder import Encoder, Projector, from_released
-from skeletons.layout import KINECT_V2
+from skeletons.sensors import KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "step_tiny.npz"
 
@@ -98,7 +98,7 @@ def test_the_key_network_follows_without_gradients() -> None:
         for parameter in net.query.parameters():
             parameter.add_(1.0)
     before = [p.clone() for p in net.key.parameters()]
-    net.follow()
+    net.momentum_update()
     for old, new, query in zip(before, net.key.parameters(), net.query.parameters(), strict=True):
         torch.testing.assert_close(new, 0.9 * old + 0.1 * query)
 
@@ -108,7 +108,7 @@ def test_queues_wrap_round_and_stay_normalised() -> None:
     net = tiny()
     keys = {d: [F.normalize(torch.randn(4, 8), dim=1) for _ in range(5)] for d in DOMAINS}
     for step in range(5):
-        net.enter({domain: keys[domain][step] for domain in DOMAINS})
+        net.enqueue({domain: keys[domain][step] for domain in DOMAINS})
     for domain in DOMAINS:
         expected = torch.cat([keys[domain][step] for step in (4, 1, 2, 3)])
         assert torch.equal(net.queue(domain), expected)
@@ -145,7 +145,7 @@ def test_filling_enters_the_momentum_networks_keys() -> None:
     view = torch.randn(4, 3, 16, KINECT_V2.joints, 2)
     weights = [p.clone() for p in net.parameters()]
     keys = dict(zip(DOMAINS, net.key(view), strict=True))
-    net.fill(view)
+    net.warm_up_queue(view)
     for domain in DOMAINS:
         torch.testing.assert_close(net.queue(domain)[:4], F.normalize(keys[domain], dim=1))
     assert net.pointer == 4
@@ -154,7 +154,7 @@ def test_filling_enters_the_momentum_networks_keys() -> None:
 
 def test_compiled_steps_are_close_to_those_that_are_not() -> None:
     """Traced, cut into functions and differentiated as for `pretrain.compile`, without the minutes
-    that a C++ compiler takes for them: `COMPILE=1 python -m tests.bench.training` includes these.
+    that a C++ compiler takes for them: `COMPILE=1 python -m bench.training` includes these.
     """
     torch.manual_seed(0)
     net = tiny()

@@ -11,11 +11,11 @@ import torch
 import torch.multiprocessing as mp
 import yaml
 
+from learning.batches import batches
+from learning.contrast import SCDNet
+from learning.loop import train
 from model import distributed
-from model.contrast import SCDNet
 from model.encoder import Encoder, Projector
-from model.training import train
-from skeletons.loader import batches
 
 PARENTS = (0, 0, 1, 1)
 

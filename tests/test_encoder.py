@@ -19,7 +19,7 @@ from model.encoder import (
     load_released,
     save_encoder,
 )
-from skeletons.layout import KINECT_V2
+from skeletons.sensors import KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}

@@ -2,14 +2,14 @@
 
 import torch
 
+from learning.features import extract
+from learning.views import evaluation_view, stream
 from model.encoder import Encoder, folded
-from model.features import extract
-from model.views import evaluation_view, stream
-from skeletons.layout import KINECT_V2
+from skeletons.sensors import KINECT_V2
 
 FRAMES = torch.randn(60, 2, KINECT_V2.joints, 3, generator=torch.Generator().manual_seed(0))
 OFFSETS = torch.tensor([0, 10, 40, 60])
-SETTINGS = {"size": 8, "kind": "bone", "parents": KINECT_V2.parents, "keep": 0.9, "batch": 2}
+SETTINGS = {"size": 8, "kind": "bone", "parents": KINECT_V2.parents, "centre_crop": 0.9, "batch": 2}
 
 
 def test_features_are_of_the_evaluation_view_in_order() -> None:

@@ -1,4 +1,4 @@
-"""A format is one module: it offers what all do, and reads the archives that it makes up."""
+"""A format is one module that reads archives; generators write what it reads."""
 
 import inspect
 from pathlib import Path
@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeletons import archive, formats
-from skeletons.archive import Member
-from skeletons.formats import Format
-from skeletons.layout import LAYOUTS
-from skeletons.recording import BrokenClip, Clip, Recording
+from skeletons import synthetic
+from skeletons.reading import archive, formats
+from skeletons.reading.archive import Member
+from skeletons.reading.formats import Format
+from skeletons.reading.recording import BrokenClip, Clip, Recording
+from skeletons.sensors import LAYOUTS
+from skeletons.synthetic import Generator
 
 COMMON = {"seed": 0, "actions": 10, "subjects": 2, "cameras": 2, "frames": (8, 12), "noise": 0.01}
 SENSORS = {"nwucla": "kinect-v1"}  # of the formats whose sensor is not Kinect v2
-OFFERED = {name for name in (*vars(Format), *Format.__annotations__) if not name.startswith("_")}
 
 
 def arguments(function) -> dict[str, inspect.Parameter]:
@@ -28,19 +29,24 @@ def arguments(function) -> dict[str, inspect.Parameter]:
 @pytest.mark.parametrize("name", formats.NAMES)
 def test_a_format_offers_what_all_do(name):
     module = formats.load(name)
-    assert {"COUNTS", "plan", "read", "make_up", "write"} == OFFERED
+    for function in ("plan", "read"):
+        assert arguments(getattr(module, function)) == arguments(getattr(Format, function))
+
+
+@pytest.mark.parametrize("name", synthetic.NAMES)
+def test_a_generator_offers_what_all_do(name):
+    module = synthetic.load(name)
     assert module.COUNTS
     assert all(module.COUNTS.values())
-    for function in ("plan", "read", "write"):
-        assert arguments(getattr(module, function)) == arguments(getattr(Format, function))
-    own = arguments(module.make_up)
-    assert own.keys() - arguments(Format.make_up).keys() == set(module.COUNTS)
-    assert arguments(Format.make_up).items() <= own.items()
+    assert arguments(module.write) == arguments(Generator.write)
+    own = arguments(module.generate)
+    assert own.keys() - arguments(Generator.generate).keys() == set(module.COUNTS)
+    assert arguments(Generator.generate).items() <= own.items()
 
 
-@pytest.mark.parametrize("name", formats.NAMES)
-def test_a_format_reads_what_it_makes_up(name, tmp_path):
-    module = formats.load(name)
+@pytest.mark.parametrize("name", synthetic.NAMES)
+def test_a_format_reads_what_its_generator_writes(name, tmp_path):
+    module, generator = formats.load(name), synthetic.load(name)
     layout = LAYOUTS[SENSORS.get(name, "kinect-v2")]
     files: list[str] = []
 
@@ -49,9 +55,9 @@ def test_a_format_reads_what_it_makes_up(name, tmp_path):
         return keys
 
     names = {"skeletons": ["a.zip", "b.zip/in/side"], "labels": ["l.zip"], "splits": ["view.txt"]}
-    counts = dict.fromkeys(module.COUNTS, 2)
-    made = module.make_up(layout, progress=progress, **COMMON, **counts)
-    module.write(tmp_path, layout, made, **names)
+    counts = dict.fromkeys(generator.COUNTS, 2)
+    made = generator.generate(layout, progress=progress, **COMMON, **counts)
+    generator.write(tmp_path, layout, made, **names)
     skeletons, labels = (
         [tmp_path / name for name in names[key]] for key in ("skeletons", "labels")
     )

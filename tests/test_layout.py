@@ -2,7 +2,8 @@
 
 import pytest
 
-from skeletons.layout import KINECT_V1, LAYOUTS, Layout
+from skeletons.layout import Layout
+from skeletons.sensors import KINECT_V1, LAYOUTS
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skeletons.formats import ntu
-from skeletons.layout import LAYOUTS
-from skeletons.normalise import largest_bodies, normalise
+from skeletons.reading.formats import ntu
+from skeletons.reading.normalise import largest_bodies, normalise
+from skeletons.sensors import LAYOUTS
 
 KINECT = LAYOUTS["kinect-v2"]
 GOLDEN = Path(__file__).parent / "golden"

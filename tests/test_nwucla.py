@@ -13,15 +13,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_normalise import naive
 
+from experiment import params
 from model.encoder import load_encoder
 from skeletons import protocols, store
-from skeletons.archive import Member
-from skeletons.formats import nwucla
-from skeletons.layout import KINECT_V1, KINECT_V2, Layout
-from skeletons.prepare import PrepareError, prepare
-from skeletons.recording import FARTHEST, BrokenClip, Clip, Recording
-from stages import embed, params, pretrain, raw, views
+from skeletons.layout import Layout
+from skeletons.reading.archive import Member
+from skeletons.reading.formats import nwucla
+from skeletons.reading.prepare import PrepareError, prepare
+from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, Recording
+from skeletons.sensors import KINECT_V1, KINECT_V2
+from stages import embed, pretrain, raw
 from stages import prepare as prepare_stage
+from stages import view_pictures as views
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "real" / "nwucla" / "all_sqe.zip"

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from model import contrast, views
-from skeletons import formats, protocols
-from skeletons.formats import pku
-from stages import params
+from experiment import params
+from learning import contrast, views
+from skeletons import protocols
+from skeletons.reading import formats
+from skeletons.reading.formats import pku
 
 ROOT = Path(__file__).parent.parent
 FILES = [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
@@ -98,7 +99,7 @@ def test_all_scales_have_the_same_keys() -> None:
             },
             "transfers.mine.target is 'nwucla', allowed: a dataset of layout kinect-v2",
         ),
-        ({"datasets.ntu60.leave_out": "mine.txt"}, "allowed: a file in skeletons/lists, which DVC"),
+        ({"datasets.ntu60.leave_out": "mine.txt"}, "allowed: a file in datasets/lists, which DVC"),
         (
             {"ensembles.ntu60-xsub-3s.bone": "ntu60-xsub-motion"},
             "allowed: a run of ntu60 xsub, stream bone",
@@ -218,7 +219,7 @@ def test_every_parameter_is_in_the_table() -> None:
 
 
 def test_reading_parameters_does_not_wait_for_torch() -> None:
-    code = "import sys; from stages import params; params.read(); print('torch' in sys.modules)"
+    code = "import sys; from experiment import params; params.read(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
 

@@ -41,7 +41,7 @@ def test_every_stage_left_its_result(clone: Clone) -> None:
         ({"supervised": {"lr": 0.1}}, {"supervised"}),
         ({"finetune": {"batch": 8}}, {"semi", "transfer", "supervised"}),
         ({"pretrain": {"temperature": 0.1}}, {"pretrain"}),
-        ({"views": {"flip": {"probability": 0.0}}}, {"pretrain", "views"}),
+        ({"views": {"flip": {"probability": 0.0}}}, {"pretrain", "view_pictures"}),
         ({"prepare": {"keepbits": 13}}, {"prepare"}),
         ({"prepare": {"workers": 1}}, set()),
         ({"synthetic": {"noise": 0.02}}, {"raw"}),

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skeletons.archive import ArchiveError, Member
-from skeletons.formats import pku
-from skeletons.layout import KINECT_V2, Layout
+from skeletons.layout import Layout
 from skeletons.protocols import split_list
-from skeletons.recording import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.reading.archive import ArchiveError, Member
+from skeletons.reading.formats import pku
+from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.sensors import KINECT_V2
 
 JOINTS = 2
 PAIR = Layout("pair", JOINTS, 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1), ())

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from skeletons import store
-from skeletons.archive import ArchiveError
-from skeletons.layout import LAYOUTS
-from skeletons.prepare import PrepareError, prepare
+from skeletons.reading.archive import ArchiveError
+from skeletons.reading.prepare import PrepareError, prepare
+from skeletons.sensors import LAYOUTS
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -244,7 +244,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {folders!r}
 from test_prepare import arguments
-from skeletons.prepare import prepare
+from skeletons.reading.prepare import prepare
 if __name__ == "__main__":
     folder, source, executor = sys.argv[1:]
     try:
@@ -349,12 +349,12 @@ def killed(*_):
 def test_a_whole_store_is_not_made_again(tmp_path, clips, expected, monkeypatch):
     """Of a run that was killed before the store was in its place."""
     settings = arguments(tmp_path, clips)
-    monkeypatch.setattr("skeletons.prepare._place", killed)
+    monkeypatch.setattr("skeletons.reading.prepare._place", killed)
     with pytest.raises(Killed):
         prepare(tmp_path / "out.zarr", **settings)
     monkeypatch.undo()
     for work in ("_read_group", "_write_shard"):
-        monkeypatch.setattr(f"skeletons.prepare.{work}", killed)
+        monkeypatch.setattr(f"skeletons.reading.prepare.{work}", killed)
     prepare(tmp_path / "out.zarr", **settings)
     assert tree(tmp_path / "out.zarr") == expected
     assert not list((tmp_path / "scratch").iterdir())
@@ -364,7 +364,7 @@ def test_a_whole_store_is_not_made_again(tmp_path, clips, expected, monkeypatch)
 def test_what_a_run_that_was_killed_as_it_cleared_up_lacks_is_made_again(
     tmp_path, clips, expected, monkeypatch, lost
 ):
-    monkeypatch.setattr("skeletons.prepare._place", killed)
+    monkeypatch.setattr("skeletons.reading.prepare._place", killed)
     with pytest.raises(Killed):
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
     monkeypatch.undo()
@@ -513,11 +513,11 @@ def project(tmp_path):
         params["datasets"]["mine"] = {
             **params["datasets"]["ntu60"],
             "archives": {"skeletons": ["mine.zip"], "labels": [], "splits": []},
-            "leave_out": "skeletons/lists/missing.txt",
+            "leave_out": "datasets/lists/missing.txt",
             "expected": {"clips": 4, "setups": 2, "cameras": None},
         }
         params["prepare"] |= {"on_error": "skip", **settings}
-        lists = tmp_path / "skeletons" / "lists"
+        lists = tmp_path / "datasets" / "lists"
         lists.mkdir(parents=True, exist_ok=True)
         (lists / "missing.txt").write_text(EDGE[2].stem)
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
@@ -536,7 +536,7 @@ def test_the_stage_says_what_it_found_and_lists_what_it_left_out(project, tmp_pa
     result = project()
     assert result.returncode == 0, result.stderr
     assert "data/mine.zarr: 2 of 4 clips" in result.stdout.splitlines()[-1]
-    assert "1 left out by skeletons/lists/missing.txt" in result.stdout
+    assert "1 left out by datasets/lists/missing.txt" in result.stdout
     assert "mine: not complete, lacks 2 of 4 clips; setup 2" in result.stderr
     with (tmp_path / "metrics" / "prepare" / "mine.csv").open() as file:
         place = "data/raw/mine/mine.zip/S001C001P009R001A009.skeleton"

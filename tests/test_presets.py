@@ -40,10 +40,10 @@ def test_all_describe_the_datasets_alike(preset: Path) -> None:
 
 PAPER = {
     # Views (section 3.3 of the paper and the released code)
-    "views.crop": {"scale_min": 0.1, "scale_max": 1.0, "minimum": 64},
-    "views.rotate": {"probability": 0.5, "degrees": 30.0, "others": 1.0},
+    "views.crop": {"scale_min": 0.1, "scale_max": 1.0, "min_frames": 64},
+    "views.rotate": {"probability": 0.5, "degrees": 30.0, "minor_degrees": 1.0},
     "views.flip": {"probability": 0.5},
-    "views.shear": {"probability": 0.5, "amount": 1.0},
+    "views.shear": {"probability": 0.5, "max_shear": 1.0},
     "views.spatial_mask": {"probability": 0.5, "kind": "top", "seeds": 5, "joints": 8, "hops": 2},
     "views.temporal_mask": {"probability": 0.5, "blocks": 16, "masked": 6},
     "encoder": {"frames": 64, "width": 64, "dim": 2048, "heads": 8, "layers": 1, "dropout": 0.1},
@@ -61,7 +61,7 @@ PAPER = {
     "pretrain.warmup": 0,
     "pretrain.sgd_momentum": 0.9,
     "pretrain.weight_decay": 1e-4,
-    "embed.keep": 0.95,
+    "embed.centre_crop": 0.95,
     # Evaluation (the released code; the field's convention for fine-tuning)
     "linear": {"epochs": 80, "lr": 2.0, "milestones": [50, 70], "momentum": 0.9, "batch": 1024},
     "retrieval.k": 1,

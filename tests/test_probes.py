@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.probes import (
+from learning.probes import (
     class_accuracy,
     confusion,
-    draw_clips,
     ensemble,
     linear_probe,
     nearest,
     retrieval,
-    step_lr,
     topk_accuracy,
 )
+from learning.schedule import step_lr
+from skeletons.protocols import draw_clips
 
 CLASSES = 7
 

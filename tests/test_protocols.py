@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from skeletons.layout import KINECT_V2
 from skeletons.protocols import split, split_list
+from skeletons.sensors import KINECT_V2
 from skeletons.store import Clips
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from clone import ROOT, Clone
 
-from stages import params
+from experiment import params
 
 README = (ROOT / "README.md").read_text()
 PARTS = re.compile(

@@ -16,8 +16,10 @@ import yaml
 from clone import ROOT, Clone
 from matplotlib.figure import Figure
 
-from skeletons.layout import LAYOUTS
-from stages import drawing, report, results
+from experiment import artifacts as results
+from experiment import drawing
+from skeletons.sensors import LAYOUTS
+from stages import report
 
 # Charts of all runs together: linear's curves, its accuracies and confusions, and semi's accuracy.
 TOGETHER = 4
@@ -202,7 +204,9 @@ def test_pictures_are_the_same_bytes_again(clone: Clone) -> None:
     figures = clone.path / "metrics/figures"
     before = {path.name: path.read_bytes() for path in figures.iterdir()}
     assert {name.split("-")[-1] for name in before} == {"views.png", "retrieval.png", "map.png"}
-    clone.dvc("repro", "--force", "--single-item", "views@ntu60", "figures@ntu60-xsub")
+    clone.dvc(
+        "repro", "--force", "--single-item", "view_pictures@ntu60", "feature_pictures@ntu60-xsub"
+    )
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
 
 

@@ -12,9 +12,11 @@ import torch
 import yaml
 from clone import ROOT, TINY, update
 
+from experiment import artifacts as results
+from learning import task as finetuning
 from model.encoder import Encoder, save_encoder
-from skeletons.layout import KINECT_V2
-from stages import embed, finetuning, linear, prepare, pretrain, raw, results, semi, supervised
+from skeletons.sensors import KINECT_V2
+from stages import embed, linear, prepare, pretrain, raw, semi, supervised
 
 RUN = "ntu60-xsub"
 Pretrain = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, str]]]]
@@ -29,11 +31,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     p["encoder"]["dropout"] = 0.3  # so that random numbers matter
     p["pretrain"] |= {
         "epochs": 4,
-        "probe": {"every": None, "keep": p["embed"]["keep"], **p["linear"]},
+        "probe": {"every": None, "centre_crop": p["embed"]["centre_crop"], **p["linear"]},
     }
     p["machine"]["checkpoint_minutes"] = 0
     (folder / "params.yaml").write_text(yaml.safe_dump(p))
-    (folder / "skeletons").symlink_to(ROOT / "skeletons")
+    (folder / "datasets").symlink_to(ROOT / "datasets")
     before = Path.cwd()
     os.chdir(folder)
     try:

@@ -10,9 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeletons import archive, synthetic
-from skeletons.formats import ntu, nwucla, pku
-from skeletons.layout import KINECT_V1, KINECT_V2, LAYOUTS, Layout
+from skeletons.layout import Layout
+from skeletons.reading import archive
+from skeletons.reading.formats import ntu as read_ntu
+from skeletons.reading.formats import nwucla as read_nwucla
+from skeletons.reading.formats import pku as read_pku
+from skeletons.sensors import KINECT_V1, KINECT_V2, LAYOUTS
+from skeletons.synthetic import figure as synthetic
+from skeletons.synthetic import ntu, nwucla, pku
 
 COMMON = {
     "seed": 0,
@@ -34,13 +39,13 @@ PKU_ARCHIVES = {
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[synthetic.Clip]:
-    return list(ntu.make_up(KINECT_V2, **NTU))
+def clips() -> list[synthetic.Take]:
+    return list(ntu.generate(KINECT_V2, **NTU))
 
 
 @pytest.fixture(scope="module")
-def videos() -> list[synthetic.Clip]:
-    return list(pku.make_up(KINECT_V2, **PKU))
+def videos() -> list[synthetic.Take]:
+    return list(pku.generate(KINECT_V2, **PKU))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def pku_folder(videos, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def nwucla_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("nwucla")
-    clips = nwucla.make_up(KINECT_V1, **NWUCLA)
+    clips = nwucla.generate(KINECT_V1, **NWUCLA)
     nwucla.write(folder, KINECT_V1, clips, skeletons=["all_sqe.zip"], **NO_LISTS)
     return folder
 
@@ -79,21 +84,21 @@ def lengths(joints: np.ndarray, layout: Layout) -> np.ndarray:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_motion(
     tmp_path, ntu_folder, pku_folder, nwucla_folder, clips, videos
 ):
-    again = ntu.make_up(KINECT_V2, **NTU)
+    again = ntu.generate(KINECT_V2, **NTU)
     archives = ["one.zip", "two.zip/in/side", "three"]
     ntu.write(tmp_path / "ntu", KINECT_V2, again, skeletons=archives, **NO_LISTS)
-    pku.write(tmp_path / "pku", KINECT_V2, pku.make_up(KINECT_V2, **PKU), **PKU_ARCHIVES)
-    one_body = nwucla.make_up(KINECT_V1, **NWUCLA)
+    pku.write(tmp_path / "pku", KINECT_V2, pku.generate(KINECT_V2, **PKU), **PKU_ARCHIVES)
+    one_body = nwucla.generate(KINECT_V1, **NWUCLA)
     nwucla.write(tmp_path / "nwucla", KINECT_V1, one_body, skeletons=["all_sqe.zip"], **NO_LISTS)
     assert contents(tmp_path / "nwucla") == contents(nwucla_folder)
     assert contents(tmp_path / "ntu") == contents(ntu_folder)
     assert contents(tmp_path / "pku") == contents(pku_folder)
-    other = next(ntu.make_up(KINECT_V2, **NTU | {"seed": 1}))
+    other = next(ntu.generate(KINECT_V2, **NTU | {"seed": 1}))
     assert other.joints.shape != clips[0].joints.shape or (other.joints != clips[0].joints).any()
 
 
 def test_a_clip_does_not_depend_on_how_many_there_are(clips):
-    more = ntu.make_up(KINECT_V2, **NTU | {"cameras": 2, "actions": 4})
+    more = ntu.generate(KINECT_V2, **NTU | {"cameras": 2, "actions": 4})
     few = {clip.name: clip.joints for clip in more}
     same = [
         np.array_equal(clip.joints[3:8, 0], few[clip.name][3:8, 0])
@@ -106,7 +111,7 @@ def test_a_clip_does_not_depend_on_how_many_there_are(clips):
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
-    for clip in ntu.make_up(layout, **NTU | {"noise": 0.0}):
+    for clip in ntu.generate(layout, **NTU | {"noise": 0.0}):
         for body in np.moveaxis(clip.joints, 1, 0):
             seen = lengths(body[body.any((1, 2))], layout)
             if len(seen):
@@ -115,7 +120,9 @@ def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
 
 
 def test_noise_is_as_strong_as_asked_and_weak_on_the_trunk():
-    quiet, noisy = (next(ntu.make_up(KINECT_V2, **NTU | {"noise": noise})) for noise in (0.0, 0.02))
+    quiet, noisy = (
+        next(ntu.generate(KINECT_V2, **NTU | {"noise": noise})) for noise in (0.0, 0.02)
+    )
     error = np.ma.array(noisy.joints - quiet.joints)[:, 0]
     error[noisy.inferred[:, 0]] = np.ma.masked
     trunk = [0, 1, 2, 3, 4, 8, 12, 16, 20]  # the middle line, shoulders, hips
@@ -192,8 +199,8 @@ def test_ntu_names_cover_everyone_and_everything(clips):
 
 def test_default_scale_has_names_of_the_list_to_leave_out():
     numbers = NTU | {"subjects": 6, "cameras": 3, "replications": 2, "setups": 1, "frames": (8, 8)}
-    names = {clip.name for clip in ntu.make_up(KINECT_V2, **numbers)}
-    leave_out = Path("skeletons/lists/ntu60_missing.txt").read_text().split()
+    names = {clip.name for clip in ntu.generate(KINECT_V2, **numbers)}
+    leave_out = Path("datasets/lists/ntu60_missing.txt").read_text().split()
     assert "S001C002P005R002A008" in names & set(leave_out)
 
 
@@ -209,7 +216,7 @@ def test_ntu_archives_hold_what_was_made(ntu_folder, clips):
     }
     assert sorted(files) == [clip.name for clip in clips]
     for clip in clips:
-        bodies = ntu.parse(archive.read(files[clip.name]), joints=KINECT_V2.joints)
+        bodies = read_ntu.parse(archive.read(files[clip.name]), joints=KINECT_V2.joints)
         expected = np.moveaxis(clip.joints, 1, 0)[: len(bodies)]
         np.testing.assert_allclose(bodies, expected, rtol=1e-6)
         assert not clip.joints[:, len(bodies) :].any()
@@ -281,7 +288,7 @@ def test_pku_videos_hold_every_action_apart(videos):
 
 
 def test_pku_archives_hold_what_was_made(pku_folder, videos):
-    recordings, broken = pku.plan(
+    recordings, broken = read_pku.plan(
         [pku_folder / "bodies.zip"], [pku_folder / "labels.zip"], classes=51, interval="half_open"
     )
     assert not broken
@@ -325,14 +332,14 @@ def test_nwucla_archives_are_like_the_real_one(nwucla_folder):
 
 
 def test_nwucla_archives_hold_what_was_made(nwucla_folder):
-    recordings, broken = nwucla.plan(
+    recordings, broken = read_nwucla.plan(
         [nwucla_folder / "all_sqe.zip"], [], classes=10, interval="half_open"
     )
     assert not broken
-    made = list(nwucla.make_up(KINECT_V1, **NWUCLA))
+    made = list(nwucla.generate(KINECT_V1, **NWUCLA))
     for recording, clip in zip(recordings, made, strict=True):
         data = archive.read(recording.member)
-        _, body = nwucla.parse(data, joints=KINECT_V1.joints, classes=10)
+        _, body = read_nwucla.parse(data, joints=KINECT_V1.joints, classes=10)
         assert recording.clips[0].name == clip.name
         assert clip.joints.shape[1] == KINECT_V1.bodies
         np.testing.assert_allclose(body, clip.joints[:, 0], atol=5.1e-7)
@@ -340,7 +347,7 @@ def test_nwucla_archives_hold_what_was_made(nwucla_folder):
 
 def test_nwucla_has_ten_actions():
     with pytest.raises(ValueError, match="actions must be at most 10 for NW-UCLA, not 11"):
-        next(nwucla.make_up(KINECT_V1, **NWUCLA | {"actions": 11}))
+        next(nwucla.generate(KINECT_V1, **NWUCLA | {"actions": 11}))
 
 
 @pytest.mark.parametrize(
@@ -354,4 +361,4 @@ def test_nwucla_has_ten_actions():
 )
 def test_numbers_without_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        next(pku.make_up(KINECT_V2, **PKU | change))
+        next(pku.generate(KINECT_V2, **PKU | change))

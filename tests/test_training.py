@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import Checkpoint, Unsaved
-from model.training import NotFinite, learning_rate, precise, train
-from skeletons.loader import batches
-from stages import scratch
+from experiment import scratch
+from learning.batches import batches
+from learning.checkpoint import Checkpoint, Unsaved
+from learning.loop import NotFinite, autocast, train
+from learning.schedule import learning_rate
 
 CLIPS = np.arange(10)
 TRAIN = {"seed": 3, "lr": 0.1, "milestones": [2], "momentum": 0.9, "weight_decay": 0.0}
@@ -236,9 +237,9 @@ def test_bf16_is_used_for_products_and_close_to_fp32() -> None:
     torch.manual_seed(0)
     a, b = torch.randn(8, 64), torch.randn(64, 8)
     cpu = torch.device("cpu")
-    with precise(cpu, "bf16"):
+    with autocast(cpu, "bf16"):
         low = a @ b
-    with precise(cpu, "fp32"):
+    with autocast(cpu, "fp32"):
         assert (a @ b).dtype == torch.float32
     assert low.dtype == torch.bfloat16
     torch.testing.assert_close(low.float(), a @ b, rtol=0.02, atol=0.2)
@@ -250,12 +251,12 @@ RUN = """
 import os, signal, sys
 import numpy as np, torch
 from pathlib import Path
-from model.checkpoint import Checkpoint
-from model.contrast import SCDNet
+from learning.checkpoint import Checkpoint
+from learning.contrast import SCDNet
 from model.encoder import Encoder, Projector
-from model.training import train
-from skeletons.loader import batches
-from stages import scratch
+from learning.loop import train
+from learning.batches import batches
+from experiment import scratch
 
 torch.manual_seed(0)
 torch.set_num_threads(1)

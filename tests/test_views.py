@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.views import (
+from learning.views import (
     SPATIAL_MASKS,
     STREAMS,
     Crop,
@@ -26,7 +26,7 @@ from model.views import (
     training_view,
     uniforms,
 )
-from skeletons.layout import LAYOUTS
+from skeletons.sensors import LAYOUTS
 
 LAYOUT = LAYOUTS["kinect-v2"]
 PARENTS, SWAP, JOINTS = LAYOUT.parents, LAYOUT.swap, LAYOUT.joints
@@ -270,7 +270,7 @@ def test_every_device_draws_the_same() -> None:
 
 def naive_window(crop: Crop, u: np.ndarray, n: int) -> tuple[int, int]:
     scale = np.float32(crop.scale_min) + np.float32(crop.scale_max - crop.scale_min) * u[0]
-    length = min(max(int(np.floor(n * scale)), crop.minimum), n)
+    length = min(max(int(np.floor(n * scale)), crop.min_frames), n)
     return int(u[1] * (n - length + 1)), length
 
 
@@ -279,7 +279,7 @@ def naive_rotate(x: np.ndarray, rotate: Rotate, u: np.ndarray) -> np.ndarray:
         return x
     main = int(u[1] * 3)
     for axis in range(3):
-        angle = np.radians(u[2 + axis] * (rotate.degrees if axis == main else rotate.others))
+        angle = np.radians(u[2 + axis] * (rotate.degrees if axis == main else rotate.minor_degrees))
         c, s = np.cos(angle), np.sin(angle)
         matrix = {
             0: [[1, 0, 0], [0, c, s], [0, -s, c]],
@@ -297,7 +297,7 @@ def naive_flip(x: np.ndarray, flip: Flip, u: np.ndarray) -> np.ndarray:
 def naive_shear(x: np.ndarray, shear: Shear, u: np.ndarray) -> np.ndarray:
     if u[0] >= shear.probability:
         return x
-    matrix = shear.amount * (2 * u[1:].reshape(3, 3) - 1)
+    matrix = shear.max_shear * (2 * u[1:].reshape(3, 3) - 1)
     np.fill_diagonal(matrix, 1)
     return np.tensordot(matrix, x, axes=1)
 
@@ -338,7 +338,7 @@ def naive_temporal_mask(mask: TemporalMask, u: np.ndarray) -> list[int]:
         {"crop": Crop()},
         {"rotate": Rotate(probability=1)},
         {"flip": Flip()},
-        {"shear": Shear(probability=1, amount=0.4)},
+        {"shear": Shear(probability=1, max_shear=0.4)},
         {"spatial_mask": SpatialMask(joints=12, hops=1)},
         {"spatial_mask": SpatialMask(kind="neighbourhood", seeds=2)},
         {"temporal_mask": TemporalMask(blocks=8, masked=3)},
@@ -462,7 +462,7 @@ def test_rotations_are_rotations_about_mostly_one_axis() -> None:
 
 
 def test_shears_have_a_unit_diagonal_and_bounded_entries() -> None:
-    shear = Shear(probability=1, amount=0.5)
+    shear = Shear(probability=1, max_shear=0.5)
     matrix = shear.matrix(draws(shear.draws))
     assert (matrix.diagonal(dim1=1, dim2=2) == 1).all()
     entries = matrix[:, ~torch.eye(3, dtype=torch.bool)]
@@ -548,6 +548,6 @@ def test_the_largest_number_gives_the_last_crop() -> None:
     """1 - 2^-24, times the number of places for a crop, must not round up to one place more."""
     frame_count = torch.arange(1, 2**18)
     u = torch.tensor([0, 1 - 2.0**-24]).expand(len(frame_count), 2)
-    start, length = Crop(scale_min=0, minimum=1).window(u, frame_count)
+    start, length = Crop(scale_min=0, min_frames=1).window(u, frame_count)
     assert (length == 1).all()
     assert torch.equal(start, frame_count - 1)

@@ -1,4 +1,4 @@
-"""Probes of frozen features: linear classification, nearest-neighbour retrieval, scores, draws.
+"""Probes of frozen features: linear classification, nearest-neighbour retrieval, scores.
 
 Features are (N, D) float tensors and labels (N,) int64 tensors on one device; accuracies are per
 cent.
@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+
+from learning.schedule import step_lr
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -103,11 +104,6 @@ def linear_probe(
     return LinearProbe(weight.detach(), bias.detach(), scores, history)
 
 
-def step_lr(lr: float, epoch: int, milestones: Sequence[int]) -> float:
-    """The learning rate of `epoch` (counted from 0): `lr`, times 0.1 from each milestone on."""
-    return lr * 0.1 ** sum(epoch >= milestone for milestone in milestones)
-
-
 # ---- Retrieval -----------------------------------------------------------------------------------
 
 
@@ -189,36 +185,3 @@ def ensemble(scores: Sequence[Tensor]) -> Tensor:
 
 def _percent(correct: Tensor) -> float:
     return 100 * correct.sum().item() / len(correct)
-
-
-# ---- Draws of labelled clips ---------------------------------------------------------------------
-
-
-def draw_clips(
-    labels: np.ndarray, fraction: float, *, seed: int, draw: int, balanced: bool = False
-) -> np.ndarray:
-    """Ascending positions of floor(N * `fraction`) of the N `labels`: draw `draw` of `seed`.
-
-    The same wherever it is called, and a smaller fraction's clips are among a larger one's.
-    `balanced` takes as many clips of every class as of any other: floor(count / classes) of each
-    and one more of some; a class that has fewer gives all and the others make up for it. So each
-    class has a clip if there are as many clips as classes. Raises ValueError if no clip is drawn.
-    """
-    # Rounded first, because 0.29 * 100 is 28.999999999999996.
-    count = math.floor(round(len(labels) * fraction, 6))
-    if not 1 <= count <= len(labels):
-        raise ValueError(f"fraction {fraction} of {len(labels)} clips is {count} clips")
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, draw])))
-    order = generator.random(len(labels)).argsort(kind="stable")
-    if balanced:  # every class's first clip in this order, then every class's second, ...
-        order = order[_occurrence(labels[order]).argsort(kind="stable")]
-    return np.sort(order[:count])
-
-
-def _occurrence(labels: np.ndarray) -> np.ndarray:
-    """How many times each element's value came before it."""
-    by_class = labels.argsort(kind="stable")
-    _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
-    occurrence = np.empty(len(labels), dtype=np.int64)
-    occurrence[by_class] = np.arange(len(labels)) - np.repeat(first, counts)
-    return occurrence

@@ -1,6 +1,6 @@
 """Made-up recordings of human-like motion: people, their actions and what a sensor sees of them.
 
-A module of `skeletons.formats` writes them in the archives of its format.
+A module of `skeletons.reading.formats` writes them in the archives of its format.
 
 A figure with fixed bones is bent joint by joint. An action is a seeded choice of a few joints with
 a rhythm of their own; it is the same motion in every format. Who performs it (size, proportions,
@@ -146,7 +146,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Clip:
+class Take:
     """What the sensor delivered: joints (T, bodies, joints, 3) in metres of the camera, in the
     order of the file and zero where there is no body; inferred (T, bodies, joints) where the sensor
     guessed. `labels`: (action, start, end) rows."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from model.memory import keep_freed_memory
-from model.views import evaluation_view, stream
+from learning.views import evaluation_view, stream
+from skeletons.memory import keep_freed_memory
 
 
 @torch.inference_mode()
@@ -19,7 +19,7 @@ def extract(
     size: int,
     kind: str,
     parents: Sequence[int],
-    keep: float,
+    centre_crop: float,
     batch: int,
     precision: str = "fp32",
     device: torch.device | None = None,
@@ -37,7 +37,8 @@ def extract(
     rows = []
     device = device or frames.device
     for some in progress(clips.to(frames.device).split(batch)):
-        view = stream(evaluation_view(frames, offsets, some, size, keep), kind, tuple(parents))
+        joints = evaluation_view(frames, offsets, some, size, centre_crop)
+        view = stream(joints, kind, tuple(parents))
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             rows.append(network(view.to(device)).float().cpu())
     return torch.cat(rows)

@@ -1,6 +1,6 @@
 """How fast are training, the frozen encoder and its probes? Printed; nothing here is a test.
 
-    python -m tests.bench.training
+    python -m bench.training
 
 All at the paper's size, batch 16, on the CPU. In `step` and `forward` every clip has two bodies, in
 `step-ntu` and `forward-ntu` 3 of 16 have, about the share of NTU-60's actions; `step-small` is a
@@ -45,10 +45,11 @@ def main() -> None:
             if which in skipped:
                 continue
             for line in worker("train", which, precision) + worker("evaluate", which, precision):
-                name, wall, cpu = line.split()
+                name, *times = line.split()
                 before = best.get((which, precision, name), [float("inf")] * 2)
-                found = [min(before[0], float(wall)), min(before[1], float(cpu))]
-                best[which, precision, name] = found
+                best[which, precision, name] = [
+                    min(one, float(other)) for one, other in zip(before, times, strict=True)
+                ]
     for (which, precision, name), (wall, cpu) in best.items():
         print(f"{name:12} {which:8} {precision} {wall:7.3f} / {cpu:.3f}", end="")
         if which != "released" and ("released", "fp32", name) in best:
@@ -86,7 +87,7 @@ def main() -> None:
 
 
 def worker(*arguments: str) -> list[str]:
-    command = [sys.executable, "-m", "tests.bench.training", *arguments]
+    command = [sys.executable, "-m", "bench.training", *arguments]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [line.removeprefix("= ") for line in output.splitlines() if line.startswith("= ")]
 
@@ -171,10 +172,10 @@ def released_net() -> Any:
 
 
 def our_net() -> Any:
-    from model.contrast import SCDNet
+    from learning.contrast import SCDNet
     from model.encoder import Encoder, Projector
-    from model.memory import keep_freed_memory
-    from skeletons.layout import KINECT_V2
+    from skeletons.memory import keep_freed_memory
+    from skeletons.sensors import KINECT_V2
 
     keep_freed_memory()
     torch.manual_seed(0)
@@ -205,10 +206,10 @@ def training_step(
 
 def small_step(low: torch.autocast) -> Callable[[], None]:
     """A step of the run in params.yaml: its network and batch, 6 clips of two bodies."""
-    from model.contrast import SCDNet
+    from experiment import params
+    from learning.contrast import SCDNet
     from model.encoder import Encoder, Projector
-    from skeletons.layout import KINECT_V2
-    from stages import params
+    from skeletons.sensors import KINECT_V2
 
     p = params.read()
     encoder = Encoder(parents=KINECT_V2.parents, **p["encoder"])
@@ -244,8 +245,8 @@ def flop() -> None:
 
 def both_views() -> Callable[[], object]:
     """Makes query and key views of 16 clips of 100 frames with all augmentations."""
-    from model.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
-    from skeletons.layout import KINECT_V2
+    from learning.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
+    from skeletons.sensors import KINECT_V2
 
     frames, offsets = torch.randn(100 * BATCH, 2, 25, 3), torch.arange(0, 100 * BATCH + 1, 100)
     return lambda: training_view(
@@ -269,7 +270,7 @@ def both_views() -> Callable[[], object]:
 
 
 def linear() -> None:
-    from model.probes import linear_probe, nearest
+    from learning.probes import linear_probe, nearest
 
     torch.manual_seed(0)
     features, labels = torch.randn(TRAIN, 4096), torch.randint(CLASSES, (TRAIN,))

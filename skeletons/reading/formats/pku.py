@@ -11,24 +11,20 @@ aside, and its own are numbers within `FARTHEST`.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons import archive, synthetic
 from skeletons.layout import Layout
-from skeletons.recording import Broken, BrokenClip, Clip, EmptyClip, Recording, coordinates
-from skeletons.synthetic import Progress
-from skeletons.text import Words
+from skeletons.reading import archive
+from skeletons.reading.recording import Broken, BrokenClip, Clip, EmptyClip, Recording, coordinates
+from skeletons.reading.text import Words
 
-COUNTS = {"recordings": "long videos of a person", "instances": "actions in a video"}
 INTERVALS = ("half_open", "inclusive")
 _NAME = re.compile(r"(?:\d+|A\d+N(?P<subject>\d+))-(?P<view>[LMR])")
 _VIEWS = "LMR"
-_SUBJECT, _VIDEO = 2, 4  # streams of random numbers
 
 
 def plan(
@@ -155,103 +151,3 @@ def _parse_label(line: str, *, classes: int, interval: str) -> tuple[int, tuple[
     if first >= end:
         raise BrokenClip(f"start {start} is not before end {end}")
     return action - 1, (first, end)
-
-
-def make_up(
-    layout: Layout,
-    *,
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
-    recordings: int,
-    instances: int,
-    frames: tuple[int, int],
-    noise: float,
-    progress: Progress = iter,
-) -> Iterator[synthetic.Clip]:
-    """Videos of PKU-MMD phase II: `recordings` by one subject after the other, each from every
-    camera, each of `instances` actions with pauses between.
-
-    `frames` are the least and the most of an action, `noise` is the sensor's standard deviation in
-    metres. The people are not those of other formats, the actions are. Every action occurs in a
-    video before one occurs again. A number that makes no sense raises ValueError.
-    """
-    synthetic.check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
-    synthetic.check(frames, noise, recordings=recordings, instances=instances)
-    if cameras > len(_VIEWS):
-        raise ValueError(f"cameras must be at most {len(_VIEWS)} for PKU-MMD, not {cameras}")
-    figure = synthetic.Figure(layout)
-    acts = {number: synthetic.action(figure, number, seed=seed) for number in range(1, actions + 1)}
-    people = [synthetic.subject(figure, seed, _SUBJECT, person) for person in range(subjects)]
-    keys = [(recording, camera) for recording in range(recordings) for camera in range(cameras)]
-    for recording, camera in progress(keys):
-        rng = np.random.default_rng((seed, _VIDEO, recording, camera))
-        numbers = [rng.permutation(actions) + 1 for _ in range(0, instances, actions)]
-        lengths = rng.integers(*frames, size=instances, endpoint=True)
-        ends = np.cumsum(rng.integers(8, 20, instances) + lengths)
-        spans = np.stack([np.concatenate(numbers)[:instances], ends - lengths, ends], 1)
-        labels = [(number, start, end) for number, start, end in spans.tolist()]
-        length = labels[-1][2] + int(rng.integers(10))
-        person = recording % subjects
-        pair = people[person], people[(person + 1) % subjects]
-        room = synthetic.scene(figure, pair, labels, acts, length, rng)
-        yaw = 45 * synthetic.DEGREE * (camera - (cameras - 1) / 2)
-        name = f"A{1 + recording // subjects:02}N{1 + person:02}-{_VIEWS[camera]}"
-        yield synthetic.Clip(name, *synthetic.see(figure, room, yaw, 1, noise, rng), labels)
-
-
-def write(
-    folder: Path,
-    layout: Layout,
-    clips: Iterable[synthetic.Clip],
-    *,
-    skeletons: Sequence[str],
-    labels: Sequence[str],
-    splits: Sequence[str],
-) -> None:
-    """Write videos into the archives `skeletons` in a folder, their labels into the archives
-    `labels`, and the split lists.
-
-    An archive is named as in a dataset's description; the videos are dealt to several in turn. A
-    split list with "view" in its name trains on all views but the left one, any other on two
-    thirds of the people.
-    """
-    names = []
-    with ExitStack() as stack:
-        bodies = [synthetic.Archive(folder, name, None, stack) for name in skeletons]
-        spans = [synthetic.Archive(folder, name, None, stack) for name in labels]
-        for index, video in enumerate(clips):
-            names.append(video.name)
-            data = text(video, indent=index % 4 == 1)
-            bodies[index % len(bodies)].add(f"{video.name}.txt", data)
-            spans[index % len(spans)].add(f"{video.name}.txt", label_text(video))
-    people = sorted({name[3:6] for name in names})
-    tested = people[max(1, 2 * len(people) // 3) :]
-    for split in splits:
-        parts: tuple[list[str], list[str]] = ([], [])
-        for name in names:
-            parts[name[-1] == "L" if "view" in split else name[3:6] in tested].append(name)
-        (folder / split).parent.mkdir(parents=True, exist_ok=True)
-        (folder / split).write_bytes(split_text(*parts))
-
-
-def text(clip: synthetic.Clip, *, indent: bool) -> bytes:
-    """A video as the text of a PKU-MMD skeleton file; lines may begin with a space."""
-    values = clip.joints.reshape(len(clip.joints), -1)
-    line = indent * " " + " ".join(["%.6f"] * values.shape[1]) + "\n"
-    return (line * len(values) % tuple(values.ravel().tolist())).encode()
-
-
-def label_text(clip: synthetic.Clip) -> bytes:
-    """A video's actions as the text of a PKU-MMD label file."""
-    return "".join(
-        f"{act},{start},{end},{1 + act % 2}\n" for act, start, end in clip.labels
-    ).encode()
-
-
-def split_text(train: Sequence[str], test: Sequence[str]) -> bytes:
-    """A PKU-MMD split list, spelt as the authors did."""
-    return (
-        f"Training videos:\n {', '.join(train)}, \nValidataion videos:\n {', '.join(test)}, \n"
-    ).encode()

@@ -10,7 +10,8 @@ from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model.views import (
+from experiment import console, drawing, params
+from learning.views import (
     Crop,
     Flip,
     Rotate,
@@ -20,8 +21,7 @@ from model.views import (
     training_view,
     uniforms,
 )
-from skeletons.layout import LAYOUTS
-from stages import console, drawing, params
+from skeletons import store
 
 CANDIDATES = 256  # of the dataset's first clips, the one that shows the most is drawn
 SHOWN = 16  # skeletons in a row
@@ -31,10 +31,10 @@ COLOURS = {"query": "#1b9e77", "key": "#7570b3"}
 def main(dataset: str) -> str:
     p = params.read()
     size, seed, views = p["encoder"]["frames"], p["seed"], p["views"]
-    store: Any = zarr.open_group(f"data/{dataset}.zarr", mode="r")
-    layout = LAYOUTS[str(store.attrs["layout"])]
-    offsets = torch.from_numpy(store["offsets"][: CANDIDATES + 1])
-    frames = torch.from_numpy(store["frames"][: int(offsets[-1])])
+    group: Any = zarr.open_group(f"data/{dataset}.zarr", mode="r")
+    layout = store.layout(group)
+    offsets = torch.from_numpy(group["offsets"][: CANDIDATES + 1])
+    frames = torch.from_numpy(group["frames"][: int(offsets[-1])])
     clips = torch.arange(len(offsets) - 1)
     settings: dict[str, Any] = {
         "crop": Crop(**views["crop"]),
@@ -69,7 +69,7 @@ def main(dataset: str) -> str:
     moments = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int)
     row(whole, frames[first + torch.from_numpy(moments)].numpy(), layout.parents, moments, count)
     whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
-    whole.set_title(f"{dataset}, clip {store['name'][int(clip)]}: {count} frames", loc="left")
+    whole.set_title(f"{dataset}, clip {group['name'][int(clip)]}: {count} frames", loc="left")
     for (name, colour), axes, view in zip(COLOURS.items(), rows, (0, 1), strict=True):
         crop = uniforms(seed, 0, clip, view, Crop.draws)
         start, cut = (int(n) for n in settings["crop"].window(crop, last - first))

@@ -1,6 +1,6 @@
 """How fast, large and hungry is `prepare`? Printed as tables; nothing here is a test.
 
-    python -m tests.bench.prepare [clips, 2000 by default [most clips under other names, 114480]]
+    python -m bench.prepare [clips, 2000 by default [most clips under other names, 114480]]
 
 The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought
 to at least 50 frames and copied under new names with other last digits. RELEASED names a checkout
@@ -21,15 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from skeletons.formats import ntu
+from skeletons.reading.formats import ntu
 
 ROOT = Path(__file__).parents[2]
 REAL, EDGE = ROOT.parent / "shared" / "real", ROOT / "tests" / "golden" / "edge"
 PREPARE = """
 import sys
 from pathlib import Path
-from skeletons.layout import LAYOUTS
-from skeletons.prepare import prepare
+from skeletons.sensors import LAYOUTS
+from skeletons.reading.prepare import prepare
 if __name__ == "__main__":
     source, format, output, workers, keepbits = sys.argv[1:]
     print(prepare(
@@ -87,7 +87,9 @@ def report(title: str, source: Path, format: str, clips: int, folder: Path) -> t
     return wall, cpu
 
 
-def measure(source: Path, format: str, output: Path, workers: int, keepbits: int = 0):
+def measure(
+    source: Path, format: str, output: Path, workers: int, keepbits: int = 0
+) -> tuple[float, float, int, int]:
     """Seconds, seconds of CPU of all processes, their largest summed RSS, the frames prepared."""
     start = time.perf_counter()
     command = [sys.executable, "-c", PREPARE, str(source), format, str(output), str(workers)]

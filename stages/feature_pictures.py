@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
-from model.probes import nearest
-from skeletons.layout import LAYOUTS
-from stages import console, drawing, params
+from experiment import console, drawing, params
+from learning.probes import nearest
+from skeletons.store import layout
 
 QUERIES, NEIGHBOURS, POSES = 6, 5, 5
 MAPPED = 2000  # clips on the map, evenly spaced among the test clips
@@ -66,7 +66,7 @@ def panel(axes: Axes, store: Any, clip: int, title: str, colour: str = "black") 
     start, end = store["offsets"][int(clip) : int(clip) + 2]
     moments = np.linspace(start, end - 1, POSES + 2).round().astype(int)[1:-1]
     frames = store["frames"][int(start) : int(end)][moments - start]
-    parents = LAYOUTS[str(store.attrs["layout"])].parents
+    parents = layout(store).parents
     places = 0.62 * np.arange(POSES)
     drawing.poses(axes, frames, parents, list(places), height=drawing.height(frames), line=1)
     axes.set_title(title, fontsize=10, color=colour)

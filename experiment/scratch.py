@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from learning.checkpoint import Checkpoint
 from model import distributed
-from model.checkpoint import Checkpoint
 
 _DIGITS = 16  # of the hash in a name
 

@@ -40,11 +40,12 @@ from numcodecs.bitround import BitRound
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from skeletons import archive, formats, protocols, store
-from skeletons.archive import ArchiveError
+from skeletons import protocols, store
 from skeletons.layout import Layout
-from skeletons.normalise import normalise
-from skeletons.recording import Broken, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.reading import archive, formats
+from skeletons.reading.archive import ArchiveError
+from skeletons.reading.normalise import normalise
+from skeletons.reading.recording import Broken, BrokenClip, Clip, EmptyClip, Recording
 
 GROUP = 24 << 20  # bytes of text that a worker reads at a time
 _DIGITS = 16  # of the name of unfinished work
@@ -269,7 +270,7 @@ def _missing(clips: list[Clip], expected: Mapping[str, int | None], required: bo
 def _identity(job: _Job, recordings: list[Recording], *others: object) -> str:
     """A hash of all that determines the result: data, parameters, code."""
     digest = hashlib.sha256()
-    modules = ("archive", "normalise", "prepare", "recording", "store", "text")
+    modules = ("archive", "normalise", "prepare", "recording", "../store", "text")
     for module in (*modules, f"formats/{job.format}"):
         digest.update(Path(__file__).parent.joinpath(f"{module}.py").read_bytes())
     versions = (np.__version__, zarr.__version__, numcodecs.__version__)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons.archive import Member
-from skeletons.text import Words
+from skeletons.reading.archive import Member
+from skeletons.reading.text import Words
 
 FARTHEST = 1e4  # metres of a coordinate
 LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second

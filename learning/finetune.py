@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.checkpoint import Checkpoint
+from learning.checkpoint import Checkpoint
+from learning.features import extract
+from learning.loop import autocast, train
+from learning.views import Crop, cropped_view
 from model.distributed import parallel
 from model.encoder import Encoder
-from model.features import extract
-from model.training import precise, train
-from model.views import Crop, cropped_view
 
 
 class Classifier(nn.Module):
@@ -42,7 +42,7 @@ def fine_tune(
     classes: int,
     kind: str,
     crop: Crop,
-    keep: float,
+    centre_crop: float,
     seed: int,
     epochs: int,
     lr: float,
@@ -79,7 +79,7 @@ def fine_tune(
             seed=seed,
             epoch=epoch,
         )
-        with precise(device, precision):
+        with autocast(device, precision):
             scores = together(view.to(device))
         return F.cross_entropy(scores.float(), labels[clips.to(device)]), {}
 
@@ -104,7 +104,7 @@ def fine_tune(
         size=size,
         kind=kind,
         parents=parents,
-        keep=keep,
+        centre_crop=centre_crop,
         batch=batch,
         device=device,
     )

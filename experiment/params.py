@@ -1,6 +1,6 @@
 """params.yaml: what every parameter means, its unit and the values allowed; reads and checks it.
 
-`python -m stages.params` checks params.yaml and prints all of this as a table. The default of a
+`python -m experiment.params` checks params.yaml and prints all of this as a table. The default of a
 parameter is its value in params.yaml, the paper's is its value in presets/paper.yaml.
 """
 
@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 
-from skeletons import formats
-from skeletons.layout import LAYOUTS
+from skeletons import synthetic
+from skeletons.reading import formats
+from skeletons.sensors import LAYOUTS
 
 PATH = "params.yaml"
-LISTS = Path("skeletons/lists")
+LISTS = Path("datasets/lists")
 
 
 class InvalidParameter(ValueError):
@@ -113,7 +114,7 @@ def _crop() -> dict[str, P]:
     return {
         "scale_min": P("shortest random crop, as a part of the clip", float, above=0, high=1),
         "scale_max": P("longest random crop, as a part of the clip", float, above=0, high=1),
-        "minimum": P("no crop is shorter, unless the clip is", int, "frames", low=1),
+        "min_frames": P("no crop is shorter, unless the clip is", int, "frames", low=1),
     }
 
 
@@ -124,7 +125,7 @@ _DECAY = P("weight decay of SGD", float, low=0)
 _PRECISION = P("of the matrix products", str, options=("fp32", "bf16"))
 _BATCH = P("clips in a training step", int, "clips", low=1)
 _EPOCHS = P("passes over the training clips", int, "epochs", low=1)
-_KEEP = P("central part of a clip that is evaluated", float, above=0, high=1)
+_CENTRE_CROP = P("central part of a clip that is evaluated", float, above=0, high=1)
 _RUN = {
     "dataset": P("name of a dataset under `sources`", str),
     "protocol": P("name of one of its protocols", str),
@@ -168,12 +169,12 @@ SCHEMA: dict[str, Any] = {
         "rotate": {
             "probability": _probability("turned"),
             "degrees": P("largest turn about an axis drawn at random", float, "degrees", low=0),
-            "others": P("largest turn about the two other axes", float, "degrees", low=0),
+            "minor_degrees": P("largest turn about the two other axes", float, "degrees", low=0),
         },
         "flip": {"probability": _probability("given the left joints for the right")},
         "shear": {
             "probability": _probability("sheared"),
-            "amount": P("largest entry off the diagonal of the shear", float, low=0),
+            "max_shear": P("largest entry off the diagonal of the shear", float, low=0),
         },
         "spatial_mask": {
             "probability": _probability("shown without some joints"),
@@ -234,12 +235,12 @@ SCHEMA: dict[str, Any] = {
                 low=1,
                 null=True,
             ),
-            "keep": _KEEP,
+            "centre_crop": _CENTRE_CROP,
             **_LINEAR,
         },
     },
     "embed": {
-        "keep": _KEEP,
+        "centre_crop": _CENTRE_CROP,
         "batch": P("clips in a pass through the frozen encoder", int, "clips", low=1),
         "precision": _PRECISION,
     },
@@ -296,7 +297,9 @@ SCHEMA: dict[str, Any] = {
         "what there is to know of a dataset; those that `sources` does not name cost nothing",
         {
             "format": P(
-                "module of `skeletons.formats` that reads the archives", str, options=formats.NAMES
+                "module of `skeletons.reading.formats` that reads the archives",
+                str,
+                options=formats.NAMES,
             ),
             "layout": P("the sensor's joints", str, options=tuple(LAYOUTS)),
             "classes": P("actions", int, low=1),
@@ -430,7 +433,7 @@ def _contradictions(p: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
     for name, source in p["sources"].items():
         if source == "synthetic":
             dataset = p["datasets"][name]
-            counts = formats.load(dataset["format"]).COUNTS
+            counts = synthetic.load(dataset["format"]).COUNTS
             if set(dataset["synthetic"] or {}) != set(counts):
                 yield (
                     f"datasets.{name}.synthetic",
@@ -537,8 +540,8 @@ def _leaves(name: str, schema: Any) -> Iterator[tuple[str, Any]]:
 
 def _counts() -> Iterator[tuple[str, P]]:
     """The numbers that a dataset's `synthetic` has, of every format."""
-    for form in formats.NAMES:
-        for count, meaning in formats.load(form).COUNTS.items():
+    for form in synthetic.NAMES:
+        for count, meaning in synthetic.load(form).COUNTS.items():
             name = f"datasets.<name>.synthetic.{count}"
             yield name, replace(_COUNT, meaning=f"{meaning}, for format `{form}`")
 
@@ -550,6 +553,6 @@ def _value(p: Any, name: str) -> str:
 
 
 if __name__ == "__main__":
-    from stages import console
+    from experiment import console
 
     console.run(table)

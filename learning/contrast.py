@@ -78,7 +78,7 @@ class SCDNet(nn.Module):
         """
         queries = self.query(query_view)
         with torch.no_grad():
-            self.follow()
+            self.momentum_update()
             keys = self.key(key_view)
         # Similarities are compared in fp32, whatever precision the networks run in.
         with torch.autocast(query_view.device.type, enabled=False):
@@ -96,7 +96,7 @@ class SCDNet(nn.Module):
         target = torch.zeros(len(queries[0]), dtype=torch.long, device=queries[0].device)
         for term in self.terms:
             asked, answered = TERMS[term]
-            # The backward pass needs the queue as it was before `enter`.
+            # The backward pass needs the queue as it was before `enqueue`.
             queue = self.queue(answered).clone()
             logits = contrast(query[asked], key[answered], queue, self.temperature)
             figures[term] = F.cross_entropy(logits, target)
@@ -105,24 +105,24 @@ class SCDNet(nn.Module):
                 found = logits[:, 0] > logits[:, 1:].amax(dim=1)
                 figures["accuracy"] = found.float().mean() * 100
         loss = torch.stack([figures[term] for term in self.terms]).sum()
-        self.enter(key)
+        self.enqueue(key)
         return loss, {name: figure.detach() for name, figure in figures.items()}
 
     @torch.no_grad()
-    def fill(self, view: Tensor) -> None:
+    def warm_up_queue(self, view: Tensor) -> None:
         """Enters the keys of a view (B, 3, T, V, M) without a training step."""
         zs = self.key(view)
-        self.enter({d: F.normalize(z.float(), dim=1) for d, z in zip(DOMAINS, zs, strict=True)})
+        self.enqueue({d: F.normalize(z.float(), dim=1) for d, z in zip(DOMAINS, zs, strict=True)})
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def momentum_update(self) -> None:
         """The key network's parameters move towards the query network's."""
         torch._foreach_lerp_(
             list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum
         )
 
     @torch.no_grad()
-    def enter(self, keys: dict[str, Tensor]) -> None:
+    def enqueue(self, keys: dict[str, Tensor]) -> None:
         """The keys of all processes replace the oldest of their queues, which hold a whole number
         of batches."""
         entered = gather(torch.stack([keys[domain] for domain in DOMAINS], dim=1))

@@ -1,7 +1,6 @@
 """The training loop of pretraining and fine-tuning: exact on resume, one process or many."""
 
 import contextlib
-import math
 import os
 import signal
 import time
@@ -12,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learning.checkpoint import Checkpoint
+from learning.schedule import learning_rate
 from model import distributed
-from model.checkpoint import Checkpoint
-from model.memory import keep_freed_memory
-from model.probes import step_lr
+from skeletons.memory import keep_freed_memory
 
 Step = Callable[[Tensor, int], tuple[Tensor, dict[str, Tensor]]]
 Curve = list[dict[str, float | None]]
@@ -31,12 +30,12 @@ class Stopped(ValueError):
     """The run was asked to end before it was done; its state is saved."""
 
 
-def precise(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
     """Within it matrix products are computed in `precision`, fp32 or bf16; weights stay fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def repeatable(device: torch.device) -> None:
+def deterministic(device: torch.device) -> None:
     """Asks a GPU for algorithms that give the same bits every time; a CPU's do."""
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -190,28 +189,6 @@ def train(
                     raise Stopped(f"stopped after epoch {epoch}; the next start continues there")
     next(ticks, None)  # ends the progress bar
     return curve
-
-
-def learning_rate(
-    lr: float,
-    step: int,
-    *,
-    epochs: int,
-    steps: int,
-    milestones: Sequence[int],
-    schedule: str,
-    warmup: int,
-) -> float:
-    """The rate of a training step, counted from 0 over all `epochs` of `steps` each.
-
-    step: `lr`, times 0.1 from each epoch of `milestones` on; cosine: half a cosine from `lr` to 0
-    (Loshchilov & Hutter, ICLR 2017). Over the first `warmup` steps it rises linearly to that.
-    """
-    if schedule == "cosine":
-        rate = lr * (1 + math.cos(math.pi * step / (epochs * steps))) / 2
-    else:
-        rate = step_lr(lr, step // steps, milestones)
-    return rate * min((step + 1) / warmup, 1) if warmup else rate
 
 
 def _mix(*numbers: int) -> int:

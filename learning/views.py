@@ -9,7 +9,6 @@ Every random number of a view is a function of (seed, epoch, clip, view): it dep
 batch that a clip is in, nor on the process or the device that draws it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
@@ -17,6 +16,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor
+
+from learning.randomness import uniforms
+from model.graph import adjacency
 
 STREAMS = ("joint", "bone", "motion")
 SPATIAL_MASKS = ("top", "neighbourhood")
@@ -56,11 +58,11 @@ def stream(x: Tensor, kind: str, parents: tuple[int, ...]) -> Tensor:
 
 
 def evaluation_view(
-    frames: Tensor, offsets: Tensor, clips: Tensor, size: int, keep: float = 0.95
+    frames: Tensor, offsets: Tensor, clips: Tensor, size: int, centre_crop: float = 0.95
 ) -> Tensor:
-    """The central part `keep` of each of `clips` (B,), resized, not augmented: the joint stream."""
+    """The joint stream of the central part `centre_crop` of each of `clips` (B,), resized."""
     first, frame_count = _extent(offsets, clips)
-    start = ((1 - keep) * frame_count.double() / 2).long()
+    start = ((1 - centre_crop) * frame_count.double() / 2).long()
     return crop_resize(frames, first + start, frame_count - 2 * start, size)
 
 
@@ -70,34 +72,34 @@ def evaluation_view(
 
 @dataclass(frozen=True)
 class Crop:
-    """A random part of a clip: U(`scale_min`, `scale_max`) of it, at least `minimum` frames."""
+    """A random part of a clip: U(`scale_min`, `scale_max`) of it, at least `min_frames` frames."""
 
     scale_min: float = 0.1
     scale_max: float = 1.0
-    minimum: int = 64
+    min_frames: int = 64
     draws: ClassVar[int] = 2
 
     def window(self, u: Tensor, frame_count: Tensor) -> tuple[Tensor, Tensor]:
         """First frame and length (each (B,)) within clips of `frame_count` frames."""
         scale = self.scale_min + (self.scale_max - self.scale_min) * u[:, 0]
-        length = torch.minimum((frame_count * scale).long().clamp(min=self.minimum), frame_count)
+        length = torch.minimum((frame_count * scale).long().clamp(min=self.min_frames), frame_count)
         return _integers(u[:, 1], frame_count - length + 1), length
 
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turns about x, y and z: by U(0, `degrees`) about one, by U(0, `others`) about the others."""
+    """Turns by U(0, `degrees`) about one of x, y, z, by U(0, `minor_degrees`) about the others."""
 
     probability: float = 0.5
     degrees: float = 30.0
-    others: float = 1.0
+    minor_degrees: float = 1.0
     draws: ClassVar[int] = 5
 
     def matrix(self, u: Tensor) -> Tensor:
         """Matrices (B, 3, 3) that turn column vectors about x, then y, then z."""
         eye = torch.eye(3, device=u.device)
         main = _integers(u[:, 1:2], 3) == torch.arange(3, device=u.device)
-        angle = torch.deg2rad(u[:, 2:] * torch.where(main, self.degrees, self.others))
+        angle = torch.deg2rad(u[:, 2:] * torch.where(main, self.degrees, self.minor_degrees))
         # Rodrigues' formula; axis a has the generator K with K_ij = epsilon_aij (a clockwise turn).
         generator = torch.linalg.cross(eye[:, None], eye[None])
         sin, cos = (rearrange(f(angle), "b a -> b a 1 1") for f in (torch.sin, torch.cos))
@@ -119,16 +121,16 @@ class Flip:
 
 @dataclass(frozen=True)
 class Shear:
-    """A matrix with a unit diagonal and U(-`amount`, `amount`) elsewhere."""
+    """A matrix with a unit diagonal and U(-`max_shear`, `max_shear`) elsewhere."""
 
     probability: float = 0.5
-    amount: float = 1.0
+    max_shear: float = 1.0
     draws: ClassVar[int] = 10
 
     def matrix(self, u: Tensor) -> Tensor:
         """Matrices (B, 3, 3) that shear column vectors. The numbers on the diagonal go unused."""
         eye = torch.eye(3, device=u.device)
-        entries = self.amount * (2 * rearrange(u[:, 1:], "b (i j) -> b i j", i=3) - 1)
+        entries = self.max_shear * (2 * rearrange(u[:, 1:], "b (i j) -> b i j", i=3) - 1)
         shear = torch.where(eye.bool(), eye, entries)
         return torch.where(_chosen(u, self.probability)[:, None, None], shear, eye)
 
@@ -272,49 +274,6 @@ def cropped_view(
     first, frame_count = _extent(offsets, clips)
     start, length = crop.window(uniforms(seed, epoch, clips, 0, crop.draws), frame_count)
     return stream(crop_resize(frames, first + start, length, size), kind, parents)
-
-
-# ---- Random numbers and the skeleton's graph -----------------------------------------------------
-
-
-def uniforms(seed: int, epoch: int, clips: Tensor, view: int | Tensor, count: int) -> Tensor:
-    """`count` numbers in [0, 1) for each of `clips` ((B,) int64), as (B, count) float32.
-
-    SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): a hash of (seed, epoch, view, clip) starts each
-    clip's own sequence. Integer arithmetic alone, so every device draws the same bits.
-    """
-    state = torch.zeros_like(clips)
-    for part in (seed, epoch, view, clips):
-        state = _scramble(state + _GOLDEN + part)
-    step = torch.arange(1, count + 1, device=clips.device)
-    bits = _scramble(state[:, None] + _GOLDEN * step)
-    return _shift(bits, 40) * 2.0**-24  # a float32 holds 24 bits exactly
-
-
-def adjacency(parents: Sequence[int]) -> Tensor:
-    """The skeleton's adjacency (V, V): bones in both directions and a self-link for each joint."""
-    matrix = torch.eye(len(parents))
-    for joint, parent in enumerate(parents):
-        matrix[joint, parent] = matrix[parent, joint] = 1
-    return matrix
-
-
-# SplitMix64's constants as the int64 of the same bits: torch's int64 arithmetic wraps around.
-_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
-_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
-_SECOND = 0x94D049BB133111EB - (1 << 64)
-
-
-def _scramble(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser: every bit of the input changes half of the output's."""
-    z = (z ^ _shift(z, 30)) * _FIRST
-    z = (z ^ _shift(z, 27)) * _SECOND
-    return z ^ _shift(z, 31)
-
-
-def _shift(z: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right; torch's own repeats the sign."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _integers(u: Tensor, end: Tensor | int) -> Tensor:

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from learning.batches import batches, resident
+from learning.checkpoint import Checkpoint
+from learning.finetune import fine_tune
+from learning.loop import deterministic
+from learning.probes import topk_accuracy
+from learning.views import Crop
 from model import distributed
-from model.checkpoint import Checkpoint
 from model.encoder import Encoder
-from model.finetune import fine_tune
-from model.probes import topk_accuracy
-from model.training import repeatable
-from model.views import Crop
 from skeletons import protocols, store
-from skeletons.loader import batches, resident
-from stages import console
 
 
 class Task:
@@ -31,7 +30,7 @@ class Task:
         self.clips = store.read(f"data/{dataset}.zarr")
         self.train, self.test = protocols.split(self.clips, rule)
         place = distributed.join(device)
-        repeatable(place)
+        deterministic(place)
         self.frames = resident(self.clips.frames, place)
         self.offsets = torch.from_numpy(self.clips.offsets).to(self.frames.device)
         self.labels = torch.from_numpy(self.clips.label.astype(np.int64)).to(place)
@@ -46,12 +45,12 @@ class Task:
         schedule: Mapping[str, Any],
         embed: Mapping[str, Any],
         checkpoint: Checkpoint,
-        title: str,
+        progress: Any,
     ) -> tuple[float, ...]:
         """Top-1 and top-5 accuracy (%) on the test clips, after everything was trained on `chosen`.
 
         `schedule` has the parameters of `finetune` with `epochs` and `milestones`, `embed` those of
-        the evaluation view; `title` is that of the progress bar.
+        the evaluation view; `progress` wraps the steps.
         """
         scores = fine_tune(
             encoder,
@@ -78,9 +77,9 @@ class Task:
             weight_decay=schedule["weight_decay"],
             precision=schedule["precision"],
             checkpoint=checkpoint,
-            keep=embed["keep"],
+            centre_crop=embed["centre_crop"],
             batch=embed["batch"],
-            progress=console.bar(title, "step"),
+            progress=progress,
         )
         labels = torch.from_numpy(self.clips.label[self.test]).long()
         return topk_accuracy(scores, labels, (1, 5))
