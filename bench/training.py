@@ -212,9 +212,9 @@ def small_step(low: torch.autocast) -> Callable[[], None]:
     from skeletons.sensors import KINECT_V2
 
     p = params.read()
-    encoder = Encoder(parents=KINECT_V2.parents, **p["encoder"])
-    net = SCDNet(Projector(encoder), queue=p["pretrain"]["queue"])
-    views = torch.randn(2, p["pretrain"]["batch"], 3, p["encoder"]["frames"], 25, 2)
+    encoder = Encoder(parents=KINECT_V2.parents, **dict(p.encoder))
+    net = SCDNet(Projector(encoder), queue=p.pretrain.queue)
+    views = torch.randn(2, p.pretrain.batch, 3, p.encoder.frames, 25, 2)
     views[:, 6:, ..., 1] = 0
     return training_step(net, lambda: net(*views)[0], low, fused=True)
 

@@ -1,42 +1,130 @@
-"""Small results: tables of metrics/, JSON lists of rows for stages and CSV files for plots.
+"""Where the artifacts lie, and how features and scores are written and read.
 
-Their numbers are rounded to what is worth comparing.
+data/features/RUN.zarr    train/ and test/, each with
+    clip (N,) int64           the clip's place in the dataset's store
+    label (N,) int64          0-based
+    features (N, D) float32   of the pretrained encoder
+    untrained (N, D) float32  of the same encoder before it was trained: the floor
+  attribute classes         number of actions of the dataset
+data/scores/RUN.zarr      of the linear classifier, for the test clips
+    scores (N, classes) float32, clip and label (N,) int64
 """
 
-import csv
-import json
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from errors import UserError
+
+DATA = Path("data")
+SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
+FIGURES = DATA / "figures"
+_ROWS = 4096  # of a chunk of features
 
 
-def write(path: str, **figures: float) -> str:
-    """Writes a table of one row, percentages to two decimals; returns what to say of it."""
-    row = {name: round(figure, 2) for name, figure in figures.items()}
-    write_rows(path, [row])
-    return f"{path}: {', '.join(f'{name} {figure}' for name, figure in row.items())}"
+def scratch() -> Path:
+    """The folder of unfinished work: the project's own, also where DVC runs a copy of it."""
+    return Path(os.environ.get("DVC_ROOT", ""), ".scratch")
 
 
-def write_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes a table as a JSON list, a line a row."""
-    lines = ",\n".join(f"  {json.dumps(_rounded(row))}" for row in rows)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(f"[\n{lines}\n]\n")
+def store(dataset: str) -> Path:
+    """A dataset's prepared clips; `skeletons.store` reads them."""
+    return DATA / f"{dataset}.zarr"
 
 
-def read(path: str) -> list[dict[str, Any]]:
-    """The rows of a table that `write` or `write_rows` wrote."""
-    return json.loads(Path(path).read_text())
+def weights(run: str) -> Path:
+    """A run's pretrained encoder; `model.encoder.load_encoder` reads it."""
+    return DATA / "weights" / f"{run}.pt"
 
 
-def write_csv(path: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows with the same keys as a CSV."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_rounded(row) for row in rows)
+def features(run: str) -> Path:
+    """A run's features of the training and test clips of its protocol."""
+    return DATA / "features" / f"{run}.zarr"
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
+def scores(run: str) -> Path:
+    """A run's scores of the test clips by its linear classifier."""
+    return DATA / "scores" / f"{run}.zarr"
+
+
+class Features(NamedTuple):
+    """Clips of one side of a protocol and their features, as in the file."""
+
+    clip: NDArray[np.int64]
+    label: NDArray[np.int64]
+    features: NDArray[np.float32]
+    untrained: NDArray[np.float32]
+
+
+class Scores(NamedTuple):
+    """Test clips and the scores of their classes, as in the file."""
+
+    clip: NDArray[np.int64]
+    label: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def write_features(run: str, sides: Mapping[str, Features], *, classes: int) -> Path:
+    """Writes the features of the sides `train` and `test`, instead of those that are there.
+
+    Raises UserError if some are not finite: nothing is written then.
+    """
+    for side, found in sides.items():
+        for name in ("features", "untrained"):
+            finite = np.isfinite(getattr(found, name)).all(axis=1)
+            if not finite.all():
+                clip = found.clip[finite.argmin()]
+                raise UserError(
+                    f"{name} of clip {clip} of the {side} side are not finite numbers: the weights "
+                    f"of {weights(run)} are not usable; pretrain again at a lower learning rate"
+                )
+    group = _create(features(run))
+    group.attrs["classes"] = classes
+    for side, found in sides.items():
+        for name, array in found._asdict().items():
+            chunks = (min(_ROWS, len(array)), *array.shape[1:])
+            group.create_array(f"{side}/{name}", data=np.ascontiguousarray(array), chunks=chunks)
+    return features(run)
+
+
+def read_features(run: str, side: str) -> Features:
+    """The features of one side, `train` or `test`."""
+    return Features(*_read(features(run), Features._fields, f"{side}/"))
+
+
+def classes(run: str) -> int:
+    """The number of actions of the dataset of a run with features."""
+    return int(str(_open(features(run)).attrs["classes"]))
+
+
+def write_scores(run: str, found: Scores) -> Path:
+    """Writes the scores of the test clips, instead of those that are there."""
+    group = _create(scores(run))
+    for name, array in found._asdict().items():
+        group.create_array(name, data=np.ascontiguousarray(array))
+    return scores(run)
+
+
+def read_scores(run: str) -> Scores:
+    """The scores of a run's test clips."""
+    return Scores(*_read(scores(run), Scores._fields))
+
+
+def _create(path: Path) -> zarr.Group:
+    shutil.rmtree(path, ignore_errors=True)
+    return zarr.create_group(path)
+
+
+def _open(path: Path) -> zarr.Group:
+    return zarr.open_group(path, mode="r")
+
+
+def _read(path: Path, names: tuple[str, ...], prefix: str = "") -> list[NDArray[Any]]:
+    group: Any = _open(path)
+    return [group[f"{prefix}{name}"][:] for name in names]

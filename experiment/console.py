@@ -10,6 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from errors import UserError
+
 
 def bar(title: str, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     """A progress bar with rate and time left, to put around what is iterated.
@@ -23,8 +25,8 @@ def bar(title: str, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
 def run(main: Callable[..., str]) -> None:
     """Runs a stage with the command line's arguments and prints what it says it wrote.
 
-    A mistake in the data, the parameters or the files, or a full disk, ends the program with one
-    line, not with a traceback.
+    A user's mistake, a file that is not there or a full disk ends the program with what to do about
+    it; anything else is a fault of the program and keeps its traceback.
     """
     stage = Path(sys.argv[0]).stem
     try:
@@ -35,7 +37,7 @@ def run(main: Callable[..., str]) -> None:
     try:
         if said := main(*sys.argv[1:]):
             print(said)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         sys.exit(f"{title}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{title}: interrupted")

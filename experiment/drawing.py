@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +14,7 @@ Array = NDArray[np.float32]
 
 SEEN, GUESSED, HIDDEN = "#1f3b73", "#8fa3c8", "#d8d8d8"  # body, second body, masked frame
 MASKED = "#d95f02"  # masked joint
+ROW, POSES = 16, 5  # skeletons in a row along time, and in a panel
 
 
 def poses(
@@ -64,6 +67,57 @@ def poses(
                 )
 
 
+def row(
+    axes: Axes,
+    clip: Array,
+    parents: tuple[int, ...],
+    moments: NDArray[Any],
+    count: int,
+    *,
+    hidden_joints: NDArray[Any] | None = None,
+    hidden_frames: NDArray[Any] | None = None,
+) -> None:
+    """A clip along time: skeletons at their `moments` among `count` frames, masked ones shaded.
+
+    `hidden_joints` (V,) and `hidden_frames` (count,) say what is masked.
+    """
+    hidden = np.zeros(count, bool) if hidden_frames is None else hidden_frames
+    for frame in np.flatnonzero(hidden):
+        axes.axvspan(frame - 0.5, frame + 0.5, color="#f3ece4", linewidth=0, zorder=0)
+    poses(
+        axes,
+        clip,
+        parents,
+        moments,
+        height=height(clip),
+        width=count / 9,  # a row is about nine times as wide as high
+        hidden_joints=hidden_joints,
+        hidden_frames=hidden[moments],
+    )
+    axes.set_xlim(-1.2 * count / ROW, count - 1 + 1.2 * count / ROW)
+    axes.set_yticks([])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+
+
+def panel(
+    axes: Axes, clip: Array, parents: Sequence[int], title: str, colour: str = "black"
+) -> None:
+    """A clip (T, M, V, 3) as a few skeletons side by side, in a frame of this colour."""
+    moments = np.linspace(0, len(clip) - 1, POSES + 2).round().astype(int)[1:-1]
+    places = 0.62 * np.arange(POSES)
+    poses(axes, clip[moments], parents, list(places), height=height(clip[moments]), line=1)
+    axes.set_title(title, fontsize=10, color=colour)
+    axes.set(xticks=[], yticks=[], xlim=(-0.6, places[-1] + 0.6), ylim=(-0.85, 0.6))
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=1 if colour == "black" else 2)
+
+
+def colours(number: int) -> NDArray[Any]:
+    """Colours (at least `number`, 4) that tell as many classes apart."""
+    palette = matplotlib.colormaps["tab10" if number <= 10 else "turbo"]
+    return np.asarray(palette(np.arange(10) if number <= 10 else np.linspace(0, 1, number)))
+
+
 def height(clip: Array) -> float:
     """Metres that the bodies of a clip (T, M, V, 3) are high, at least one."""
     up = clip[..., 2]
@@ -71,9 +125,9 @@ def height(clip: Array) -> float:
     return max(float(high - low), 1.0)
 
 
-def save(figure: Figure, path: str) -> str:
+def save(figure: Figure, path: Path) -> Path:
     """Writes a PNG: the same bytes for the same picture."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     return path
 

@@ -1,42 +1,48 @@
-"""Where a stage keeps unfinished work: a file named after everything that determines its result."""
+"""Where a stage keeps unfinished work: a file named after everything that DVC tracks for the stage.
+
+So another parameter, another input or other code is other work, and the same work goes on where it
+was interrupted.
+"""
 
 import glob
 import hashlib
 import json
-import os
-import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
+from experiment import artifacts, pipeline
 from learning.checkpoint import Checkpoint
 from model import distributed
 
 _DIGITS = 16  # of the hash in a name
 
 
-def checkpoint(
-    name: str, *, part: str = "", settings: Any, inputs: tuple[str, ...], minutes: float
-) -> Checkpoint:
-    """The checkpoint of the run `name` under `.scratch/` of the project, DVC's copies included.
+def checkpoints(stage: str, key: str, *, minutes: float) -> Callable[..., Checkpoint]:
+    """A function that gives the checkpoint of this entry of a stage of dvc.yaml, or of a `part`.
 
-    Another parameter in `settings`, another content of the files or folders `inputs`, other code
-    or another number of processes is another run. A run may be done in parts; the checkpoint
-    without one goes last, and takes those with it that killed runs of this name left long ago.
+    What the stage depends on is hashed here, once; the number of processes belongs to it. The
+    checkpoint without a part is removed last, and takes those with it that killed runs of this
+    name left long ago. `minutes` pass between saves.
     """
-    digest = hashlib.sha256(json.dumps([settings, distributed.ranks()], sort_keys=True).encode())
-    here = Path.cwd()
-    code = (Path(getattr(module, "__file__", None) or "") for module in [*sys.modules.values()])
-    files = sorted(path for path in code if path.is_relative_to(here) and ".venv" not in path.parts)
-    for path in map(Path, inputs):
-        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for path in files:
-        digest.update(os.path.relpath(path, here).encode())
+    digest = identity(stage, key)
+
+    def checkpoint(part: str = "") -> Checkpoint:
+        return Checkpoint(
+            artifacts.scratch() / f"{stage}-{key}-{digest}{part}.pt",
+            minutes=minutes,
+            writes=distributed.rank() == 0,
+            stale="" if part else f"{glob.escape(f'{stage}-{key}')}-{'[0-9a-f]' * _DIGITS}*",
+        )
+
+    return checkpoint
+
+
+def identity(stage: str, key: str) -> str:
+    """A hash of the parameters, code and data that dvc.yaml names for this entry of a stage."""
+    described = pipeline.describe(stage, key)
+    settings = [pipeline.parameters(described), distributed.ranks()]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in pipeline.files(described):
+        digest.update(path.as_posix().encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    folder = Path(os.environ.get("DVC_ROOT", ""), ".scratch")
-    return Checkpoint(
-        folder / f"{name}-{digest.hexdigest()[:_DIGITS]}{part}.pt",
-        minutes=minutes,
-        writes=distributed.rank() == 0,
-        stale="" if part else f"{glob.escape(name)}-{'[0-9a-f]' * _DIGITS}*",
-    )
+    return digest.hexdigest()[:_DIGITS]

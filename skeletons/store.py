@@ -56,13 +56,15 @@ class Clips:
         return len(self.label)
 
 
-def read(path: Path | str) -> Clips:
-    """The clips of a store. Raises FileNotFoundError when there is none."""
+def read(path: Path | str, *, frames: bool = True) -> Clips:
+    """The clips of a store, if not `frames` then all but these. Raises FileNotFoundError when there
+    is none.
+    """
     group = zarr.open_group(path, mode="r")
     splits = group["splits"]
     assert isinstance(splits, zarr.Group)
     return Clips(
-        frames=_array(group, "frames"),
+        frames=_array(group, "frames", slice(None) if frames else slice(0)),
         offsets=_array(group, "offsets"),
         name=_array(group, "name"),
         splits={name: _array(splits, name) for name in sorted(splits.array_keys())},
@@ -70,6 +72,12 @@ def read(path: Path | str) -> Clips:
         classes=int(str(group.attrs["classes"])),
         **{field: _array(group, field) for field in FIELDS},
     )
+
+
+def clip(group: zarr.Group, index: int) -> NDArray[np.float32]:
+    """The frames (T, M, V, 3) of one clip of an open store."""
+    start, end = _array(group, "offsets", slice(index, index + 2)).tolist()
+    return _array(group, "frames", slice(start, end))
 
 
 def layout(group: zarr.Group) -> Layout:
@@ -163,10 +171,10 @@ def _create_frames(
     )
 
 
-def _array(group: zarr.Group, name: str) -> NDArray[Any]:
+def _array(group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray[Any]:
     array = group[name]
     assert isinstance(array, zarr.Array)
-    return np.asarray(array[:])
+    return np.asarray(array[rows])
 
 
 def _tuples(value: Any) -> Any:

@@ -1,16 +1,18 @@
-"""Stage check: refuses an invalid params.yaml before anything else runs or is cleared away."""
+"""Check params.yaml and the datasets that it names, before any other stage runs."""
 
-from pathlib import Path
+import sys
 
-from experiment import console, params
+from experiment import artifacts, checks, console, params
 
-# What stage raw waits for, and with it all others. Always the same, so that it makes none of them
-# run again.
-CHECKED = Path("data/checked")
+# What the other stages wait for. Always the same, so that it makes none of them run again.
+CHECKED = artifacts.DATA / "checked"
 
 
 def main() -> str:
-    params.read()
+    p = params.read()
+    checks.device(p)
+    for warning in checks.warnings(p):
+        print(f"check: {params.PATH}: {warning}", file=sys.stderr)
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text(f"{params.PATH} is valid\n")
     return f"{CHECKED}: {params.PATH} is valid"

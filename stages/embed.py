@@ -17,15 +17,16 @@ from skeletons import protocols, store
 
 def main(run: str) -> str:
     p = params.read()
-    dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
+    chosen_run = p.runs[run]
+    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
     clips = store.read(f"data/{dataset}.zarr")
-    split = protocols.split(clips, p["datasets"][dataset]["protocols"][protocol])
-    device = distributed.join(p["machine"]["device"])
+    split = protocols.split(clips, p.datasets[dataset].protocols[protocol].rule)
+    device = distributed.join(p.machine.device)
     frames = resident(clips.frames, device)
     offsets = torch.from_numpy(clips.offsets).to(frames.device)
 
     encoder = load_encoder(f"data/weights/{run}.pt")
-    torch.manual_seed(p["seed"])
+    torch.manual_seed(p.seed)
     untrained = Encoder(**encoder.architecture).eval()
 
     path = Path(f"data/features/{run}.zarr")
@@ -42,7 +43,7 @@ def main(run: str) -> str:
                 size=encoder.architecture["frames"],
                 kind=stream,
                 parents=clips.layout.parents,
-                **p["embed"],
+                **dict(p.embed),
                 device=device,
                 progress=console.bar(f"embed {run}: {part}, {name}", "batch"),
             ).numpy()

@@ -1,61 +1,49 @@
 """Linear evaluation of one run: a linear classifier on frozen features, and on untrained ones."""
 
-import shutil
-from pathlib import Path
-from typing import Any
-
+import numpy as np
 import torch
-import zarr
 
-from experiment import artifacts as results
-from experiment import console, params
+from experiment import artifacts, console, metrics, params
+from experiment.artifacts import Scores
 from learning.probes import class_accuracy, confusion, linear_probe
+from model import distributed
 
 
 def main(run: str) -> str:
     p = params.read()
-    features: Any = zarr.open_group(f"data/features/{run}.zarr", mode="r")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def tensor(name: str) -> torch.Tensor:
-        return torch.from_numpy(features[name][:])
-
+    train, test = (artifacts.read_features(run, side) for side in ("train", "test"))
+    classes, device = artifacts.classes(run), distributed.join(p.machine.device)
     probes = {
         name: linear_probe(
-            tensor(f"train/{name}"),
-            tensor("train/label"),
-            tensor(f"test/{name}"),
-            tensor("test/label"),
-            classes=features.attrs["classes"],
-            **p["linear"],
-            seed=p["seed"],
+            torch.from_numpy(getattr(train, name)),
+            torch.from_numpy(train.label),
+            torch.from_numpy(getattr(test, name)),
+            torch.from_numpy(test.label),
+            classes=classes,
+            **dict(p.linear),
+            seed=p.seed,
             device=device,
             progress=console.bar(f"linear {run}: {name}", "epoch"),
         )
         for name in ("features", "untrained")
     }
     trained = probes["features"]
+    scores = trained.scores.cpu()
+    artifacts.write_scores(run, Scores(test.clip, test.label, scores.numpy()))
 
-    path = Path(f"data/scores/{run}.zarr")
-    shutil.rmtree(path, ignore_errors=True)
-    scores = zarr.create_group(path)
-    scores.create_array("scores", data=trained.scores.cpu().numpy())
-    for name in ("label", "clip"):
-        scores.create_array(name, data=features[f"test/{name}"][:])
-
-    labels = tensor("test/label")
-    matrix = confusion(trained.scores.cpu().argmax(1), labels, features.attrs["classes"])
-    results.write_rows(f"metrics/linear/{run}-epochs.json", [e._asdict() for e in trained.epochs])
-    results.write_rows(
-        f"metrics/linear/{run}-classes.json",
+    matrix = confusion(scores.argmax(1), torch.from_numpy(test.label), classes)
+    folder = f"metrics/linear/{run}"
+    metrics.write_rows(f"{folder}-epochs.json", [epoch._asdict() for epoch in trained.epochs])
+    metrics.write_rows(
+        f"{folder}-classes.json",
         [
             {"action": action + 1, "top1": top1}
             for action, top1 in enumerate(class_accuracy(matrix).tolist())
-            if matrix[action].sum()
+            if np.isfinite(top1)
         ],
     )
-    results.write_rows(
-        f"metrics/linear/{run}-confusion.json",
+    metrics.write_rows(
+        f"{folder}-confusion.json",
         [
             {
                 "actual": actual + 1,
@@ -65,8 +53,8 @@ def main(run: str) -> str:
             for actual, predicted in matrix.nonzero().tolist()
         ],
     )
-    return results.write(
-        f"metrics/linear/{run}.json",
+    return metrics.write(
+        f"{folder}.json",
         top1=trained.last.top1,
         top5=trained.last.top5,
         best_top1=trained.best.top1,

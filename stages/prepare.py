@@ -1,11 +1,12 @@
-"""Stage prepare: data/raw/<dataset>/ -> data/<dataset>.zarr, and which clips were left out."""
+"""Prepare a dataset: data/raw/<dataset>/ -> data/<dataset>.zarr, and which clips were left out."""
 
 import csv
-import os
 import sys
 from pathlib import Path
 
-from experiment import console, params
+from errors import UserError
+from experiment import artifacts, checks, console, params
+from skeletons import store
 from skeletons.reading.archive import ArchiveError
 from skeletons.reading.prepare import BrokenClips, prepare
 from skeletons.sensors import LAYOUTS
@@ -13,29 +14,26 @@ from skeletons.sensors import LAYOUTS
 
 def main(dataset: str) -> str:
     p = params.read()
-    entry, settings = p["datasets"][dataset], p["prepare"]
-    raw = Path("data/raw", dataset)
-    expected = entry["expected"] or {}
-    output = Path("data", f"{dataset}.zarr")
+    entry, raw, output = p.datasets[dataset], artifacts.RAW / dataset, artifacts.store(dataset)
+    archives = entry.archives
     try:
         report = prepare(
             output,
-            format=entry["format"],
-            layout=LAYOUTS[entry["layout"]],
-            classes=entry["classes"],
-            skeletons=[raw / name for name in entry["archives"]["skeletons"]],
-            labels=[raw / name for name in entry["archives"]["labels"]],
-            splits=[raw / name for name in entry["archives"]["splits"]],
-            leave_out=Path(entry["leave_out"]) if entry["leave_out"] else None,
-            expected=expected,
-            **settings,
-            # DVC may run this in a copy of the project: unfinished work stays with the project
-            scratch=Path(os.environ.get("DVC_ROOT", ""), ".scratch"),
+            format=entry.format,
+            layout=LAYOUTS[entry.layout],
+            classes=entry.classes,
+            skeletons=[raw / name for name in archives.skeletons],
+            labels=[raw / name for name in archives.labels],
+            splits=[raw / name for name in archives.splits],
+            leave_out=Path(archives.leave_out) if archives.leave_out else None,
+            expected={name: getattr(archives, name) for name in ("clips", "setups", "cameras")},
+            **dict(p.prepare),
+            scratch=artifacts.scratch(),
         )
     except (ArchiveError, BrokenClips) as error:
         # DVC does not watch archives, which may be anywhere.
         again = f"dvc repro --force --single-item raw@{dataset}"
-        raise ValueError(f"{error}\nwhen the archives have changed: {again}") from None
+        raise UserError(f"{error}\nwhen the archives have changed: {again}") from None
     listing = Path("metrics/prepare", f"{dataset}.csv")
     listing.parent.mkdir(parents=True, exist_ok=True)
     with listing.open("w", newline="") as file:
@@ -46,8 +44,10 @@ def main(dataset: str) -> str:
         print(f"{dataset}: not complete, lacks {report.missing}", file=sys.stderr)
     if report.broken:
         print(f"{dataset}: {len(report.broken)} clips left out, see {listing}", file=sys.stderr)
-    whole = f" of {expected['clips']:,}" if expected.get("clips") else ""
-    listed = f", {report.listed} left out by {entry['leave_out']}" if report.listed else ""
+    for line in checks.on_dataset(p, dataset, store.read(output, frames=False)):
+        print(f"{dataset}: {params.PATH}: {line}", file=sys.stderr)
+    whole = f" of {archives.clips:,}" if archives.clips else ""
+    listed = f", {report.listed} left out by {archives.leave_out}" if report.listed else ""
     return f"{output}: {report.clips:,}{whole} clips, {report.frames:,} frames{listed}"
 
 

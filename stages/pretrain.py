@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiment import artifacts as results
-from experiment import console, params, scratch
+from experiment import console, metrics, params, scratch
 from learning.batches import batches, resident
 from learning.contrast import TERMS, SCDNet
 from learning.features import extract
@@ -27,19 +26,20 @@ FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others
 
 def main(run: str) -> str:
     p = params.read()
-    settings, views, seed = p["pretrain"], p["views"], p["seed"]
-    dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
-    rule = p["datasets"][dataset]["protocols"][protocol]
+    settings, views, seed = p.pretrain.model_dump(), p.views.model_dump(), p.seed
+    chosen_run = p.runs[run]
+    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
+    rule = p.datasets[dataset].protocols[protocol].rule
     clips = store.read(f"data/{dataset}.zarr")
     chosen, test = protocols.split(clips, rule)
-    device = distributed.join(p["machine"]["device"])
+    device = distributed.join(p.machine.device)
     deterministic(device)
     frames = resident(clips.frames, device)
     offsets = torch.from_numpy(clips.offsets).to(frames.device)
     labels = torch.from_numpy(clips.label.astype(np.int64))
 
     torch.manual_seed(seed)
-    encoder = Encoder(parents=clips.layout.parents, bodies=clips.layout.bodies, **p["encoder"])
+    encoder = Encoder(parents=clips.layout.parents, bodies=clips.layout.bodies, **dict(p.encoder))
     network = SCDNet(
         Projector(encoder, projection=settings["projection"]),
         queue=settings["queue"],
@@ -58,7 +58,7 @@ def main(run: str) -> str:
             frames,
             offsets,
             indices.repeat(2),
-            size=p["encoder"]["frames"],
+            size=p.encoder.frames,
             kind=stream,
             parents=clips.layout.parents,
             swap=clips.layout.swap,
@@ -94,7 +94,7 @@ def main(run: str) -> str:
                 frames,
                 offsets,
                 torch.from_numpy(part),
-                size=p["encoder"]["frames"],
+                size=p.encoder.frames,
                 kind=stream,
                 parents=clips.layout.parents,
                 centre_crop=centre_crop,
@@ -114,12 +114,7 @@ def main(run: str) -> str:
         )
         return {"linear_top1": trained.last.top1}
 
-    checkpoint = scratch.checkpoint(
-        f"pretrain-{run}",
-        settings=[seed, p["runs"][run], rule, views, p["encoder"], settings],
-        inputs=(f"data/{dataset}.zarr",),
-        minutes=p["machine"]["checkpoint_minutes"],
-    )
+    checkpoint = scratch.checkpoints("pretrain", run, minutes=p.machine.checkpoint_minutes)()
     loader = batches(
         chosen,
         batch=settings["batch"],
@@ -152,7 +147,7 @@ def main(run: str) -> str:
     weights = Path(f"data/weights/{run}.pt")
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_encoder(encoder, weights, dataset=dataset, protocol=protocol, stream=stream)
-    results.write_csv(
+    metrics.write_csv(
         f"metrics/pretrain/{run}.csv",
         [{**{column: row[column] for column in FIRST if column in row}, **row} for row in curve],
     )

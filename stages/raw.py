@@ -1,6 +1,6 @@
-"""Stage raw: a dataset's archives -> data/raw/<dataset>/.
+"""Bring a dataset's archives to data/raw/<dataset>/: linked or copied from a folder, or fetched.
 
-They are made up (source "synthetic"), linked or copied from a folder, or fetched from a URL.
+The folder is that of stage `synthetic` where the dataset's source is `synthetic`.
 """
 
 import hashlib
@@ -9,29 +9,24 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from experiment import console, params
-from skeletons import synthetic
-from skeletons.sensors import LAYOUTS
-
-RAW = Path("data/raw")
+from errors import UserError
+from experiment import artifacts, console, params
+from experiment.schema import Archives
 
 
 def main(dataset: str) -> str:
     p = params.read()
-    if dataset not in p["sources"] or dataset not in p["datasets"]:
-        raise ValueError("params.yaml: name the dataset under `sources` and under `datasets`")
-    source, entry = p["sources"][dataset], p["datasets"][dataset]
-    target = RAW / dataset
-    partial = RAW / f".{dataset}.partial"
+    source, archives = p.sources[dataset], p.datasets[dataset].archives
+    target = artifacts.RAW / dataset
+    partial = artifacts.RAW / f".{dataset}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         if source == "synthetic":
-            generate(entry, p["synthetic"], partial)
+            bring(archives, str((artifacts.SYNTHETIC / dataset).absolute()), partial)
         else:
-            bring(entry, source, partial)
+            bring(archives, source, partial)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     finally:
@@ -40,25 +35,17 @@ def main(dataset: str) -> str:
     return f"{target}: {size / 1e6:.1f} MB from {source}"
 
 
-def generate(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
-    """Write synthetic archives under the names of the dataset's own into a folder."""
-    form, layout = synthetic.load(entry["format"]), LAYOUTS[entry["layout"]]
-    numbers = {**settings, **(entry["synthetic"] or {})}
-    made = form.generate(layout, **numbers, progress=console.bar("writing", " files"))
-    form.write(folder, layout, made, **entry["archives"])
-
-
-def bring(entry: dict[str, Any], source: str, folder: Path) -> None:
+def bring(entry: Archives, source: str, folder: Path) -> None:
     """Link, copy or fetch a dataset's archives from a folder or URL into another; check them."""
-    stated = [name for names in entry["archives"].values() for name in names]
+    stated = [*entry.skeletons, *entry.labels, *entry.splits]
     archives = sorted({outer(name) for name in stated})
     for name in archives:
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"params.yaml: archive {name} must be a path inside the source")
-    for name in entry["md5"]:
+            raise UserError(f"params.yaml: archive {name} must be a path inside the source")
+    for name in entry.md5:
         if name not in archives:
-            raise ValueError(f"params.yaml: md5 of {name}, which is not one of the archives")
-    access = f"get it through {entry['access']}" if entry["access"] else "ask its owner for it"
+            raise UserError(f"params.yaml: md5 of {name}, which is not one of the archives")
+    access = f"get it through {entry.access}" if entry.access else "ask its owner for it"
     if "://" in source:
         for name in archives:
             fetch(f"{source.rstrip('/')}/{name}", folder / name, access)
@@ -67,13 +54,13 @@ def bring(entry: dict[str, Any], source: str, folder: Path) -> None:
         place = Path(os.environ.get("DVC_ROOT", ""), Path(source).expanduser())
         missing = [name for name in archives if not (place / name).exists()]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"{place} lacks {', '.join(missing)}: {access} and put it there under this name, "
                 "or name another folder under `sources` in params.yaml"
             )
         for name in archives:
             link(place / name, folder / name)
-    for name, md5 in entry["md5"].items():
+    for name, md5 in entry.md5.items():
         check(folder / name, md5)
 
 
@@ -100,17 +87,17 @@ def fetch(url: str, target: Path, access: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "dvc", "get-url", url, str(target)]
     if subprocess.run(command).returncode:
-        raise ValueError(f"DVC could not get {url} (it says why above); {access}")
+        raise UserError(f"DVC could not get {url} (it says why above); {access}")
 
 
 def check(path: Path, md5: str) -> None:
-    """Raise ValueError unless a file has the stated md5."""
+    """Raise UserError unless a file has the stated md5."""
     if path.is_dir():
-        raise ValueError(f"params.yaml: md5 of {path.name}, a folder: only files are checked")
+        raise UserError(f"params.yaml: md5 of {path.name}, a folder: only files are checked")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
-        raise ValueError(
+        raise UserError(
             f"{path.name}: its md5 is {found}, not {md5} as params.yaml says: get it anew"
         )
 

@@ -1,21 +1,11 @@
-"""The report: every result in one JSON and in one page, beside the published ones where comparable.
-
-A result on synthetic archives is never set beside a published one: it says that the pipeline
-learns, not how well SCD-Net recognises actions.
-"""
+"""Report every result: one JSON of numbers, one page of tables, and the tables that plots show."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from experiment import artifacts as results
-from experiment import console, params
-
-Rows = Iterable[Sequence[object]]
-PICTURES = ("retrieval", "map")
+from experiment import console, metrics, page, params
 
 # Columns of linear's curves, and what the plot calls them.
 LINEAR = {
@@ -24,14 +14,20 @@ LINEAR = {
     "train_loss": "training loss",
     "test_loss": "test loss",
 }
+# Tables of every run that are gathered in one, and their columns.
+TABLES = (
+    ("metrics/classes.csv", "metrics/linear/{}-classes.json", ("action", "top1")),
+    ("metrics/confusion.csv", "metrics/linear/{}-confusion.json", ("actual", "predicted", "clips")),
+    ("metrics/semi.csv", "metrics/semi/{}.json", ("fraction", "top1", "std")),
+)
 
 
 def main() -> str:
     p = params.read()
-    published = yaml.safe_load(Path("metrics/published.yaml").read_text())
+    published = params.load_yaml(Path("metrics/published.yaml"))
     # Of each kind of evaluation, by name: its figures, or those of each fraction of the labels.
     found: dict[str, Any] = {
-        kind: {name: results.read(f"metrics/{kind}/{name}.json")[0] for name in p[section]}
+        kind: {name: metrics.read(f"metrics/{kind}/{name}.json")[0] for name in getattr(p, section)}
         for kind, section in (
             ("linear", "runs"),
             ("retrieval", "runs"),
@@ -42,17 +38,16 @@ def main() -> str:
     }
     found["semi"] = {
         run: {
-            f"{100 * row['fraction']:g}%": row for row in results.read(f"metrics/semi/{run}.json")
+            f"{100 * row['fraction']:g}%": row for row in metrics.read(f"metrics/semi/{run}.json")
         }
-        for run in p["runs"]
+        for run in p.runs
     }
     Path("metrics/summary.json").write_text(json.dumps(summary(found), indent=2) + "\n")
-    Path("metrics/README.md").write_text(page(p, found, published))
-    runs = list(p["runs"])
+    Path("metrics/README.md").write_text(page.page(p, found, published))
+    runs = list(p.runs)
     curves("metrics/linear.csv", "metrics/linear/{}-epochs.json", runs)
-    gather("metrics/classes.csv", "metrics/linear/{}-classes.json", runs)
-    gather("metrics/confusion.csv", "metrics/linear/{}-confusion.json", runs)
-    gather("metrics/semi.csv", "metrics/semi/{}.json", runs)
+    for path, source, columns in TABLES:
+        gather(path, source, columns, runs)
     return f"metrics/README.md and metrics/summary.json: {len(runs)} runs"
 
 
@@ -67,163 +62,24 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     return {kind: top1(named) for kind, named in found.items() if named}
 
 
-def gather(path: str, source: str, runs: Sequence[str]) -> None:
+def gather(path: str, source: str, columns: Sequence[str], runs: Sequence[str]) -> None:
     """Writes the rows of all runs' tables as one, with a column for the run."""
-    results.write_csv(
-        path, [{"run": run, **row} for run in runs for row in results.read(source.format(run))]
-    )
+    rows = [{"run": run, **row} for run in runs for row in metrics.read(source.format(run))]
+    metrics.write_csv(path, rows, ("run", *columns))
 
 
 def curves(path: str, source: str, runs: Sequence[str]) -> None:
     """Writes all runs' tables as one curve a quantity: a row a run, quantity and epoch."""
-    results.write_csv(
+    metrics.write_csv(
         path,
         [
             {"run": run, "quantity": name, "epoch": row["epoch"], "value": row[column]}
             for column, name in LINEAR.items()
             for run in runs
-            for row in results.read(source.format(run))
+            for row in metrics.read(source.format(run))
         ],
+        ("run", "quantity", "epoch", "value"),
     )
-
-
-def page(p: dict[str, Any], found: dict[str, Any], published: dict[str, Any]) -> str:
-    """The results as Markdown: a section a dataset, a table a question."""
-    parts = ["# Results", "Top-1 accuracy in % after the last epoch. `dvc repro` writes this page."]
-    for dataset, source in p["sources"].items():
-        real = source != "synthetic"
-        parts.append(f"## {dataset}: {'real' if real else 'synthetic'} recordings")
-        if not real:
-            parts.append(
-                f"Made up by the pipeline in the format of {dataset}. Nothing here can be compared "
-                "with a published result; compare with the untrained encoder."
-            )
-        parts += runs_tables(p, found, published if real else {}, dataset)
-        parts += semi_tables(p, found, published if real else {}, dataset)
-        parts += supervised_table(p, found, dataset)
-        parts += transfer_table(p, found, published if real else {}, dataset)
-        parts += pictures(p, dataset)
-    return "\n\n".join(parts) + "\n"
-
-
-def runs_tables(
-    p: dict[str, Any], found: dict[str, Any], published: dict[str, Any], dataset: str
-) -> list[str]:
-    """Linear evaluation, ensembles and retrieval of the dataset's runs."""
-    runs = {name: run for name, run in p["runs"].items() if run["dataset"] == dataset}
-    ensembles = {n: e for n, e in p["ensembles"].items() if e["joint"] in runs}
-    if not runs:
-        return []
-    linear: list[list[object]] = [
-        [name, run["protocol"], run["stream"], *(figures[k] for k in keys)]
-        for name, run in runs.items()
-        for figures in [found["linear"][name]]
-        for keys in [("top1", "top5", "best_top1", "untrained_top1")]
-    ]
-    linear += [
-        [name, runs[e["joint"]]["protocol"], "3 streams", figures["top1"], figures["top5"], "", ""]
-        for name, e in ensembles.items()
-        for figures in [found["ensemble"][name]]
-    ]
-    retrieval = [
-        [name, run["protocol"], run["stream"], figures["top1"], figures["untrained_top1"]]
-        for name, run in runs.items()
-        for figures in [found["retrieval"][name]]
-    ]
-    head = ["run", "protocol", "stream"]
-    return [
-        "### Linear evaluation",
-        table([*head, "top-1", "top-5", "best epoch", "untrained"], linear),
-        *beside(published, "linear", [f"{dataset}-{r['protocol']}" for r in runs.values()]),
-        "### Retrieval",
-        table([*head, "top-1", "untrained"], retrieval),
-        *beside(published, "retrieval", [f"{dataset}-{r['protocol']}" for r in runs.values()]),
-    ]
-
-
-def semi_tables(
-    p: dict[str, Any], found: dict[str, Any], published: dict[str, Any], dataset: str
-) -> list[str]:
-    """Semi-supervised results of the dataset's runs, mean and standard deviation of the draws."""
-    runs = [name for name, run in p["runs"].items() if run["dataset"] == dataset]
-    if not runs:
-        return []
-    fractions = list(found["semi"][runs[0]])
-    rows = [
-        [run, *(f"{figures[f]['top1']:.2f} ± {figures[f]['std']:.2f}" for f in fractions)]
-        for run in runs
-        for figures in [found["semi"][run]]
-    ]
-    parts = ["### Semi-supervised", table(["run", *fractions], rows)]
-    for protocol in p["datasets"][dataset]["protocols"]:
-        parts += beside(published, f"semi-{dataset}-{protocol}", fractions)
-    return parts
-
-
-def supervised_table(p: dict[str, Any], found: dict[str, Any], dataset: str) -> list[str]:
-    """Encoders that saw all labels: what label-free training is to come near to."""
-    rows = [
-        [name, run["protocol"], run["stream"], figures["top1"], figures["top5"]]
-        for name, run in p["supervised_runs"].items()
-        if run["dataset"] == dataset
-        for figures in [found["supervised"][name]]
-    ]
-    if not rows:
-        return []
-    return [
-        "### Supervised",
-        "The same encoder trained with all labels of the training clips, from scratch.",
-        table(["run", "protocol", "stream", "top-1", "top-5"], rows),
-    ]
-
-
-def transfer_table(
-    p: dict[str, Any], found: dict[str, Any], published: dict[str, Any], dataset: str
-) -> list[str]:
-    """Transfer to this dataset."""
-    transfers = {n: t for n, t in p["transfers"].items() if t["target"] == dataset}
-    if not transfers:
-        return []
-    rows = [
-        [name, t["run"], t["protocol"], found["transfer"][name]["top1"]]
-        for name, t in transfers.items()
-    ]
-    sources = [p["runs"][t["run"]]["dataset"] for t in transfers.values()]
-    real = [source for source in sources if p["sources"][source] != "synthetic"]
-    return [
-        "### Transfer",
-        table(["transfer", "pretrained run", "protocol", "top-1"], rows),
-        *beside(published, f"transfer-to-{dataset}", real),
-    ]
-
-
-def pictures(p: dict[str, Any], dataset: str) -> list[str]:
-    """The pictures of the dataset's views and of its first run; links to those of the others."""
-    shown, *others = [name for name, run in p["runs"].items() if run["dataset"] == dataset] or [""]
-    parts = ["### Pictures", f"![two views of a clip](figures/{dataset}-views.png)"]
-    if shown:
-        parts += [f"![{shown}: {kind}](figures/{shown}-{kind}.png)" for kind in PICTURES]
-    for run in others:
-        links = (f"[{kind}](figures/{run}-{kind}.png)" for kind in PICTURES)
-        parts.append(f"{run}: {', '.join(links)}")
-    return parts
-
-
-def beside(published: dict[str, Any], kind: str, columns: Iterable[str]) -> list[str]:
-    """The published results of this kind for these columns, as a table with its sources."""
-    columns = list(dict.fromkeys(columns))
-    rows = [
-        [method, *(figures[kind].get(c, "") for c in columns), figures["source"]]
-        for method, figures in published.items()
-        if any(c in figures.get(kind, {}) for c in columns)
-    ]
-    return ["Published:", table(["method", *columns, "read in"], rows)] if rows else []
-
-
-def table(head: Sequence[str], rows: Rows) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import statistics
 
-from experiment import artifacts as results
-from experiment import console, params, scratch
-from learning.checkpoint import Checkpoint
+from experiment import console, metrics, params, scratch
 from learning.task import Task
 from model import distributed
 from model.encoder import load_encoder
@@ -13,28 +11,22 @@ from skeletons.protocols import draw_clips
 
 def main(run: str) -> str:
     p = params.read()
-    settings, schedule = p["semi"], p["finetune"]
-    dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
-    rule = p["datasets"][dataset]["protocols"][protocol]
-    task = Task(dataset, rule, p["machine"]["device"])
+    settings, schedule = p.semi.model_dump(), p.finetune.model_dump()
+    chosen_run = p.runs[run]
+    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
+    rule = p.datasets[dataset].protocols[protocol].rule
+    task = Task(dataset, rule, p.machine.device)
     weights = f"data/weights/{run}.pt"
     encoder = load_encoder(weights)
 
-    def checkpoint(part: str = "") -> Checkpoint:
-        return scratch.checkpoint(
-            f"semi-{run}",
-            part=part,
-            settings=[p["seed"], p["runs"][run], rule, schedule, settings, p["embed"]],
-            inputs=(f"data/{dataset}.zarr", weights),
-            minutes=p["machine"]["checkpoint_minutes"],
-        )
+    checkpoint = scratch.checkpoints("semi", run, minutes=p.machine.checkpoint_minutes)
 
     def accuracy(fraction: float, draw: int) -> float:
         chosen = task.train[
             draw_clips(
                 task.clips.label[task.train],
                 fraction,
-                seed=p["seed"],
+                seed=p.seed,
                 draw=draw,
                 balanced=settings["balanced"],
             )
@@ -44,13 +36,13 @@ def main(run: str) -> str:
             encoder,
             chosen,
             stream=stream,
-            seed=p["seed"] + draw,
+            seed=p.seed + draw,
             schedule={
                 **schedule,
                 "epochs": settings["epochs"],
                 "milestones": settings["milestones"],
             },
-            embed=p["embed"],
+            embed=p.embed.model_dump(),
             checkpoint=unfinished,
             progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
         )
@@ -72,7 +64,7 @@ def main(run: str) -> str:
     if distributed.rank() > 0:
         return ""
     path = f"metrics/semi/{run}.json"
-    results.write_rows(path, rows)
+    metrics.write_rows(path, rows)
     finished.remove()
     said = ", ".join(f"{100 * row['fraction']:g}% of the labels: {row['top1']:.2f}" for row in rows)
     return f"{path}: {said}"

@@ -2,8 +2,7 @@
 
 import torch
 
-from experiment import artifacts as results
-from experiment import console, params, scratch
+from experiment import console, metrics, params, scratch
 from learning.task import Task
 from model import distributed
 from model.encoder import Encoder
@@ -11,41 +10,28 @@ from model.encoder import Encoder
 
 def main(run: str) -> str:
     p = params.read()
-    schedule = {**p["finetune"], **p["supervised"]}
-    dataset, protocol, stream = (
-        p["supervised_runs"][run][k] for k in ("dataset", "protocol", "stream")
-    )
-    rule = p["datasets"][dataset]["protocols"][protocol]
-    task = Task(dataset, rule, p["machine"]["device"])
-    torch.manual_seed(p["seed"])
+    schedule = {**p.finetune.model_dump(), **p.supervised.model_dump()}
+    chosen_run = p.supervised_runs[run]
+    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
+    rule = p.datasets[dataset].protocols[protocol].rule
+    task = Task(dataset, rule, p.machine.device)
+    torch.manual_seed(p.seed)
     layout = task.clips.layout
-    encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **p["encoder"])
-    checkpoint = scratch.checkpoint(
-        f"supervised-{run}",
-        settings=[
-            p["seed"],
-            p["supervised_runs"][run],
-            rule,
-            p["encoder"],
-            schedule,
-            p["embed"],
-        ],
-        inputs=(f"data/{dataset}.zarr",),
-        minutes=p["machine"]["checkpoint_minutes"],
-    )
+    encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))
+    checkpoint = scratch.checkpoints("supervised", run, minutes=p.machine.checkpoint_minutes)()
     top1, top5 = task.accuracy(
         encoder,
         task.train,
         stream=stream,
-        seed=p["seed"],
+        seed=p.seed,
         schedule=schedule,
-        embed=p["embed"],
+        embed=p.embed.model_dump(),
         checkpoint=checkpoint,
         progress=console.bar(f"supervised {run}", "step"),
     )
     if distributed.rank() > 0:
         return ""
-    said = results.write(f"metrics/supervised/{run}.json", top1=top1, top5=top5)
+    said = metrics.write(f"metrics/supervised/{run}.json", top1=top1, top5=top5)
     checkpoint.remove()
     return said
 

@@ -1,4 +1,4 @@
-"""A picture of two views of a clip as pretraining sees them: cropped, augmented, masked."""
+"""Draw two views of a clip as pretraining sees them: cropped, augmented, masked."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,10 +7,9 @@ import numpy as np
 import torch
 import zarr
 from einops import rearrange
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiment import console, drawing, params
+from experiment import artifacts, console, drawing, params
 from learning.views import (
     Crop,
     Flip,
@@ -24,25 +23,24 @@ from learning.views import (
 from skeletons import store
 
 CANDIDATES = 256  # of the dataset's first clips, the one that shows the most is drawn
-SHOWN = 16  # skeletons in a row
 COLOURS = {"query": "#1b9e77", "key": "#7570b3"}
 
 
 def main(dataset: str) -> str:
     p = params.read()
-    size, seed, views = p["encoder"]["frames"], p["seed"], p["views"]
-    group: Any = zarr.open_group(f"data/{dataset}.zarr", mode="r")
+    size, seed, views = p.encoder.frames, p.seed, p.views
+    group: Any = zarr.open_group(artifacts.store(dataset), mode="r")
     layout = store.layout(group)
     offsets = torch.from_numpy(group["offsets"][: CANDIDATES + 1])
     frames = torch.from_numpy(group["frames"][: int(offsets[-1])])
     clips = torch.arange(len(offsets) - 1)
     settings: dict[str, Any] = {
-        "crop": Crop(**views["crop"]),
-        "rotate": Rotate(**views["rotate"]),
-        "flip": Flip(**views["flip"]),
-        "shear": Shear(**views["shear"]),
-        "spatial_mask": SpatialMask(**views["spatial_mask"]),
-        "temporal_mask": TemporalMask(**views["temporal_mask"]),
+        "crop": Crop(**dict(views.crop)),
+        "rotate": Rotate(**dict(views.rotate)),
+        "flip": Flip(**dict(views.flip)),
+        "shear": Shear(**dict(views.shear)),
+        "spatial_mask": SpatialMask(**dict(views.spatial_mask)),
+        "temporal_mask": TemporalMask(**dict(views.temporal_mask)),
     }
     shared: dict[str, Any] = {
         "size": size,
@@ -54,7 +52,7 @@ def main(dataset: str) -> str:
     }
     alone = torch.tensor([not frames[a:b, 1:].any() for a, b in offsets.unfold(0, 2, 1).tolist()])
     masks = [training_view(frames, offsets, clips, **shared, **settings, view=v) for v in (0, 1)]
-    shows = sum(mask.joints.any(1).int() + mask.frames.any(1).int() for mask in masks)
+    shows = torch.stack([m.joints.any(1).int() + m.frames.any(1).int() for m in masks]).sum(0)
     length = offsets.diff()
     clip = clips[((shows * 2 + alone) * length.max() + length).argmax()][None]
 
@@ -66,8 +64,9 @@ def main(dataset: str) -> str:
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     whole, *rows = figure.subplots(3, 1, gridspec_kw={"height_ratios": [1.1, 1, 1]})
     count = int(last - first)
-    moments = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int)
-    row(whole, frames[first + torch.from_numpy(moments)].numpy(), layout.parents, moments, count)
+    moments = np.linspace(0, count - 1, min(drawing.ROW, count)).round().astype(int)
+    joints = frames[first + torch.from_numpy(moments)].numpy()
+    drawing.row(whole, joints, layout.parents, moments, count)
     whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
     whole.set_title(f"{dataset}, clip {group['name'][int(clip)]}: {count} frames", loc="left")
     for (name, colour), axes, view in zip(COLOURS.items(), rows, (0, 1), strict=True):
@@ -75,9 +74,9 @@ def main(dataset: str) -> str:
         start, cut = (int(n) for n in settings["crop"].window(crop, last - first))
         whole.axvspan(start - 0.5, start + cut - 0.5, 0.06 * view, 0.06 * view + 0.05, color=colour)
         seen = training_view(frames, offsets, clip, **shared, **bare, view=view).x[0]
-        step = max(size // SHOWN, 1)
+        step = max(size // drawing.ROW, 1)
         moments = np.arange(0, size, step)
-        row(
+        drawing.row(
             axes,
             rearrange(seen, "c t v m -> t m v c").numpy()[moments],
             layout.parents,
@@ -91,37 +90,9 @@ def main(dataset: str) -> str:
             loc="left",
             color=colour,
         )
-    rows[-1].set_xlabel("hollow joints and shaded frames are masked: the encoder sees zeros")
-    return drawing.save(figure, f"metrics/figures/{dataset}-views.png")
-
-
-def row(
-    axes: Axes,
-    clip: drawing.Array,
-    parents: tuple[int, ...],
-    moments: np.ndarray,
-    count: int,
-    *,
-    hidden_joints: np.ndarray | None = None,
-    hidden_frames: np.ndarray | None = None,
-) -> None:
-    """Skeletons at their `moments` among `count` frames, masked frames (count,) shaded."""
-    hidden = np.zeros(count, bool) if hidden_frames is None else hidden_frames
-    for frame in np.flatnonzero(hidden):
-        axes.axvspan(frame - 0.5, frame + 0.5, color="#f3ece4", linewidth=0, zorder=0)
-    drawing.poses(
-        axes,
-        clip,
-        parents,
-        moments,
-        height=drawing.height(clip),
-        width=count / 9,  # a row is about nine times as wide as high
-        hidden_joints=hidden_joints,
-        hidden_frames=hidden[moments],
-    )
-    axes.set_xlim(-1.2 * count / SHOWN, count - 1 + 1.2 * count / SHOWN)
-    axes.set_yticks([])
-    axes.spines[["left", "right", "top"]].set_visible(False)
+    if shows.any():
+        rows[-1].set_xlabel("hollow joints and shaded frames are masked: the encoder sees zeros")
+    return str(drawing.save(figure, artifacts.FIGURES / f"{dataset}-views.png"))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,8 @@ TINY: dict[str, dict[str, Any]] = {
         "subjects": 4,
         "cameras": 1,
         "frames": [12, 20],
-    },
-    "datasets": {
-        "ntu60": {"synthetic": {"replications": 2}},
-        "pku2": {"synthetic": {"recordings": 3, "instances": 2}},
+        "ntu": {"replications": 2},
+        "pku": {"recordings": 3, "instances": 2},
     },
     "encoder": {"frames": 8, "width": 4, "dim": 8, "heads": 2},
     "pretrain": {

@@ -21,9 +21,17 @@ LAYERS = (
     {"errors"},
 )
 BELOW = {"skeletons.reading": {"skeletons"}, "skeletons.synthetic": {"skeletons"}}
-# Modules that decide no result: what params reads is tracked value by value, the
-# others only talk.
-NOT_TRACKED = {"experiment/params.py", "experiment/console.py", "errors.py"}
+# Modules that decide no result: they read and check parameters, which DVC tracks value by value, or
+# talk to the user.
+NOT_TRACKED = {
+    "errors.py",
+    "experiment/checks.py",
+    "experiment/console.py",
+    "experiment/params.py",
+    "experiment/pipeline.py",
+    "experiment/schema.py",
+    "experiment/wording.py",
+}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 

@@ -1,0 +1,48 @@
+"""Write synthetic archives in a dataset's own format: data/synthetic/<dataset>/.
+
+The folder is empty for a dataset whose source is not `synthetic`, so that a synthetic parameter
+makes nothing of real archives run again.
+"""
+
+import shutil
+
+from experiment import artifacts, console, params
+from skeletons import synthetic
+from skeletons.sensors import LAYOUTS
+
+
+def main(dataset: str) -> str:
+    p = params.read()
+    folder = artifacts.SYNTHETIC / dataset
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if p.sources[dataset] != "synthetic":
+        return f"{folder}: empty, {dataset} comes from {p.sources[dataset]}"
+    entry, settings = p.datasets[dataset], p.synthetic
+    generator, layout = synthetic.load(entry.format), LAYOUTS[entry.layout]
+    takes = generator.generate(
+        layout,
+        seed=settings.seed,
+        actions=settings.actions,
+        subjects=settings.subjects,
+        cameras=settings.cameras,
+        frames=(settings.frames[0], settings.frames[1]),
+        noise=settings.noise,
+        **dict(getattr(settings, entry.format)),
+        progress=console.bar(f"synthetic {dataset}", " files"),
+    )
+    archives = entry.archives
+    generator.write(
+        folder,
+        layout,
+        takes,
+        skeletons=archives.skeletons,
+        labels=archives.labels,
+        splits=archives.splits,
+    )
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder}: {size / 1e6:.1f} MB"
+
+
+if __name__ == "__main__":
+    console.run(main)
