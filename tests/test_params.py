@@ -209,11 +209,9 @@ def test_names_that_dvc_or_a_shell_would_take_apart_are_refused(
 
 @pytest.mark.parametrize("name", ["lauf-äöü", "走る", "a_1", "1a", "yes"])
 def test_names_of_letters_of_any_script_are_allowed(project: Path, name: str) -> None:
-    Path("params.yaml").write_text(
-        FILES[0]
-        .read_text()
-        .replace("supervised_runs: {}", f"supervised_runs:\n  {name}: {RUN | {'protocol': 'xsub'}}")
-    )
+    entry = f"supervised_runs:\n  {name}: {RUN | {'protocol': 'xsub'}}"
+    text = FILES[0].read_text().replace("supervised_runs: {}", entry)
+    Path("params.yaml").write_text(text)
     assert list(params.read().supervised_runs) == [name]
 
 

@@ -44,7 +44,7 @@ def test_every_stage_left_its_result(clone: Clone) -> None:
         ({"views": {"flip": {"probability": 0.0}}}, {"pretrain", "view_pictures"}),
         ({"prepare": {"keepbits": 13}}, {"prepare"}),
         ({"prepare": {"workers": 1}}, set()),
-        ({"synthetic": {"noise": 0.02}}, {"raw"}),
+        ({"synthetic": {"noise": 0.02}}, {"synthetic"}),
     ],
 )
 def test_a_parameter_makes_stale_what_reads_it(
