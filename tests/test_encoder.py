@@ -9,16 +9,10 @@ import torch
 from torch import nn
 
 from model import ctrgcn
-from model.encoder import (
-    Encoder,
-    Linear,
-    Projector,
-    folded,
-    from_released,
-    load_encoder,
-    load_released,
-    save_encoder,
-)
+from model.encoder import Encoder, Projector, load_encoder, save_encoder
+from model.folding import folded
+from model.pointwise import Pointwise, TokenLinear
+from model.released import from_released, load_released
 from skeletons.sensors import KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
@@ -47,7 +41,7 @@ def test_encoder_equals_released(golden: dict[str, torch.Tensor]) -> None:
 
 def test_a_linear_layer_of_tokens_is_a_matrix_product() -> None:
     torch.manual_seed(0)
-    layer, x = Linear(6, 10), torch.randn(3, 4, 6, requires_grad=True)
+    layer, x = TokenLinear(6, 10), torch.randn(3, 4, 6, requires_grad=True)
     plain, again = x @ layer.weight.T + layer.bias, layer(x)
     assert again.is_contiguous()
     torch.testing.assert_close(again, plain)
@@ -62,7 +56,7 @@ def test_a_linear_layer_of_tokens_is_a_matrix_product() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_pointwise_convolution_is_the_same_product_in_training_and_after(bias: bool) -> None:
     torch.manual_seed(0)
-    layer, x = ctrgcn.Pointwise(6, 10, bias=bias), torch.randn(3, 6, 5, 4)
+    layer, x = Pointwise(6, 10, bias=bias), torch.randn(3, 6, 5, 4)
     if layer.bias is not None:
         nn.init.normal_(layer.bias)
     plain = torch.einsum("oi,nivt->novt", layer.weight[..., 0], x)
