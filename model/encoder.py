@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from errors import UserError
+from model import weights
 from model.ctrgcn import CTRGCN
 from model.pointwise import TokenLinear
 
@@ -138,12 +140,46 @@ class Encoder(nn.Module):
         _initialise_matrices(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, T, V, M) -> the temporal and the spatial vector, each (B, dim)."""
+        """(B, 3, T, V, M) -> the temporal and the spatial vector, each (B, dim).
+
+        Raises:
+            TypeError, ValueError: `x` has another dtype than the weights, or another shape.
+        """
+        self._check_input(x)
         return self.temporal(x), self.spatial(x)
 
     def represent(self, x: Tensor) -> Tensor:
-        """(B, 3, T, V, M) -> (B, 2 * dim): the representation of every downstream task."""
+        """(B, 3, T, V, M) -> (B, 2 * dim): the representation of every downstream task.
+
+        Raises:
+            TypeError, ValueError: `x` has another dtype than the weights, or another shape.
+        """
         return torch.cat(self(x), dim=1)
+
+    def check_layout(self, *, parents: Sequence[int], bodies: int) -> None:
+        """Raises UserError unless the encoder takes clips of this skeleton and number of bodies."""
+        own_parents, own_bodies = (self.architecture[key] for key in ("parents", "bodies"))
+        if (len(own_parents), own_bodies) != (len(parents), bodies):
+            raise UserError(
+                f"an encoder of {_size(own_parents, own_bodies)} cannot encode clips of "
+                f"{_size(parents, bodies)}: use one that was trained on this layout"
+            )
+        if own_parents != tuple(parents):
+            raise UserError(
+                f"the encoder's {len(parents)} joints are connected otherwise than those of the "
+                "clips: use one that was trained on this layout"
+            )
+
+    def _check_input(self, x: Tensor) -> None:
+        frames, parents, bodies = (self.architecture[k] for k in ("frames", "parents", "bodies"))
+        if x.shape[1:] != (3, frames, len(parents), bodies) or len(x) == 0:
+            raise ValueError(
+                f"this encoder takes (B, 3, {frames}, {len(parents)}, {bodies}): clips (at least "
+                f"1), x y z, frames, joints, bodies; got {tuple(x.shape)}"
+            )
+        dtype = self.temporal.features.norm.weight.dtype
+        if x.dtype != dtype:
+            raise TypeError(f"this encoder takes {dtype}, as its weights are; got {x.dtype}")
 
 
 class Projector(nn.Module):
@@ -169,6 +205,10 @@ class Projector(nn.Module):
         return self.temporal(v_t), self.spatial(v_s), self.instance(v_i)
 
 
+def _size(parents: Sequence[int], bodies: int) -> str:
+    return f"{len(parents)} joints and {bodies} {'body' if bodies == 1 else 'bodies'}"
+
+
 def _initialise_matrices(module: nn.Module) -> None:
     """2-D parameters start Xavier-uniform, as in the released code."""
     for parameter in module.parameters():
@@ -180,7 +220,12 @@ def save_encoder(encoder: Encoder, path: Path, **notes: Any) -> None:
     """Writes the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`.
 
     The file is a new one: the old one may be a hard link to a cache's, which must not change.
+
+    Raises:
+        UserError: a weight is not finite; nothing is written.
     """
+    if name := weights.not_finite(encoder):
+        raise UserError(f"{path}: not written: {name} has values that are not finite")
     beside = path.with_suffix(".partial")
     torch.save(
         {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes},
@@ -196,12 +241,22 @@ def load_encoder(path: Path | str) -> Encoder:
     (B, 3, T, V, M) in metres, prepared and resized as the evaluation view is.
 
     Raises:
-        ValueError: the file is not a weights file of this project.
+        UserError: the file is not a weights file of this project, or a weight is not finite.
     """
+    saved = weights.read(path)
+    if "state_dict" in saved and "state" not in saved:
+        raise UserError(
+            f"{path}: not a weights file of this project; model.released.load_released reads a "
+            "checkpoint of the released code"
+        )
+    if missing := [key for key in ("architecture", "state") if key not in saved]:
+        raise UserError(
+            f"{path}: not a weights file of this project: no {' and no '.join(missing)}"
+        )
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
         encoder = Encoder(**saved["architecture"])
-        encoder.load_state_dict(saved["state"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a weights file of this project ({error})") from None
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: its architecture cannot be built: {reason}") from None
+    weights.load_state(encoder, saved["state"], path)
     return encoder.eval()

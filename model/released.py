@@ -6,9 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from errors import UserError
+from model import weights
 from model.ctrgcn import SUBSETS
 from model.encoder import Encoder
 
+PREFIX = "encoder_q.encoder."
 TRANSFORMER_NAMES = {
     "self_attn.in_proj_": "project.",
     "self_attn.out_proj": "merge",
@@ -22,13 +25,13 @@ TRANSFORMER_NAMES = {
 def from_released(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Released names and arrays (weights, statistics or gradients) as ours.
 
-    Takes the names below `encoder_q.` (with heads) or below `encoder_q.encoder.` (without), and
-    raises KeyError for a name that is missing. Our convolutions that share an input are the
-    released ones laid end to end.
+    Takes the names below `encoder_q.` (with projection heads) or below `encoder_q.encoder.`
+    (without), and raises KeyError for a name that is missing. Released convolutions of the same
+    input are concatenated in ours.
     """
 
     def norm(ours: str, *theirs: str, after: Sequence[str] = ()) -> dict[str, Tensor]:
-        """Batch norms laid end to end; `after` are the convolutions whose biases they take away."""
+        """Concatenated batch norms; `after` are the convolutions whose biases they subtract."""
         fields = ("weight", "bias", "running_mean", "running_var")
         state = {
             f"{ours}.{field}": torch.cat([released[f"{name}.{field}"] for name in theirs])
@@ -123,26 +126,46 @@ def load_released(path: Path | str, *, parents: Sequence[int], heads: int = 8) -
     Sizes are read off the weights, except `heads`, which leave no trace in them.
 
     Raises:
-        ValueError: the file holds no `state_dict` with `encoder_q.encoder.` names.
+        UserError: the file holds no complete `state_dict` with `encoder_q.encoder.` names, is of
+            another skeleton than `parents`, or a weight is not finite.
+        ValueError: the encoder's width is not a multiple of `heads`.
     """
+    saved = weights.read(path)
+    if "architecture" in saved:
+        raise UserError(f"{path}: weights of this project: model.encoder.load_encoder reads them")
+    names = saved.get("state_dict")
+    released = {
+        name.removeprefix(PREFIX): array
+        for name, array in (names.items() if isinstance(names, Mapping) else ())
+        if isinstance(name, str) and name.startswith(PREFIX) and isinstance(array, Tensor)
+    }
+    if not released:
+        raise UserError(
+            f"{path}: not a released SCD-Net checkpoint: no `state_dict` with names that begin "
+            f"with {PREFIX}"
+        )
     try:
-        released = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        prefix = "encoder_q.encoder."
-        state = from_released(
-            {k.removeprefix(prefix): v for k, v in released.items() if k.startswith(prefix)}
-        )
-        width = released[prefix + "gcn_t.l1.gcn1.bn.weight"].shape[0]
-        dim, size = released[prefix + "channel_t.0.weight"].shape
-        encoder = Encoder(
-            parents=parents,
-            bodies=size // (width * len(parents)),
-            frames=released[prefix + "channel_s.0.weight"].shape[1] // width,
-            width=width,
-            dim=dim,
-            heads=heads,
-            layers=len({k.split(".")[4] for k in released if k.startswith(prefix + "t_encoder.")}),
-        )
-        encoder.load_state_dict(state)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a released SCD-Net checkpoint ({error})") from None
+        state = from_released(released)
+        joints = released["gcn_t.l1.gcn1.PA"].shape[-1]
+        width = released["gcn_t.l1.gcn1.bn.weight"].shape[0]
+        dim, size = released["channel_t.0.weight"].shape
+        bodies = size // (width * joints)
+        frames = released["channel_s.0.weight"].shape[1] // width
+    except KeyError as error:
+        raise UserError(f"{path}: lacks the weight {PREFIX}{error.args[0]}") from None
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: its weights have other shapes than SCD-Net's: {reason}") from None
+    if joints != len(parents):
+        raise UserError(f"{path}: an encoder of {joints} joints; `parents` has {len(parents)}")
+    encoder = Encoder(
+        parents=parents,
+        bodies=bodies,
+        frames=frames,
+        width=width,
+        dim=dim,
+        heads=heads,
+        layers=len({name.split(".")[2] for name in released if name.startswith("t_encoder.")}),
+    )
+    weights.load_state(encoder, state, path)
     return encoder.eval()
