@@ -135,7 +135,7 @@ def evaluate(which: str, precision: str) -> None:
     if which == "released":
         represent = released_net().encoder_q.encoder.eval()
     else:
-        from model.encoder import folded
+        from model.folding import folded
 
         represent = folded(our_net().query.encoder).represent
         if which == "compiled":
@@ -223,7 +223,7 @@ def flop() -> None:
     """What a step and a forward pass compute, and how much of that a linear layer does a second
     (1024 tokens, fp32), as a matrix product and as we compute it.
     """
-    from model.encoder import Linear
+    from model.pointwise import TokenLinear
 
     net = our_net()
     views = torch.empty(2, BATCH, 3, 64, 25, 2)
@@ -234,8 +234,8 @@ def flop() -> None:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             net.query.encoder.represent(views[0])
         print(f"= forward{share} {counter.get_total_flops()}")
-    tokens, layer = torch.randn(BATCH, 64, 2048), Linear(2048, 2048)
-    computed = {"product": torch.nn.Linear.forward, "convolution": Linear.forward}
+    tokens, layer = torch.randn(BATCH, 64, 2048), TokenLinear(2048, 2048)
+    computed = {"product": torch.nn.Linear.forward, "convolution": TokenLinear.forward}
     for name, forward in computed.items():
         with torch.inference_mode():
             call = functools.partial(forward, layer, tokens)

@@ -8,16 +8,21 @@ import torch.distributed as dist
 from einops import rearrange
 from torch import Tensor, nn
 
+from errors import UserError
+
 
 def join(device: str = "auto") -> torch.device:
     """Joins the processes that torchrun or srun started, if any; this process's device.
 
     `device` is cpu, cuda, or auto: cuda where there is one. srun needs MASTER_ADDR only if it was
     not called on the first node.
+
+    Raises:
+        UserError: srun does not say where it was called, or `device` is cuda and there is no GPU.
     """
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "RANK" not in os.environ:
         if not {"MASTER_ADDR", "SLURM_LAUNCH_NODE_IPADDR"} & os.environ.keys():
-            raise ValueError("srun does not say where it was called: set MASTER_ADDR to that node")
+            raise UserError("srun does not say where it was called: set MASTER_ADDR to that node")
         os.environ.setdefault("MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", ""))
         os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ["SLURM_JOB_ID"]) % 10000))
         for name, slurm in (("RANK", "PROCID"), ("LOCAL_RANK", "LOCALID")):
@@ -25,7 +30,7 @@ def join(device: str = "auto") -> torch.device:
         os.environ["WORLD_SIZE"] = os.environ["SLURM_STEP_NUM_TASKS"]
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch finds no GPU: set device to auto or cpu")
+        raise UserError("device is cuda, but torch finds no GPU: set device to auto or cpu")
     place = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else "cpu")
     if kind == "cuda":
         torch.cuda.set_device(place)

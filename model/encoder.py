@@ -1,7 +1,6 @@
 """The SCD-Net encoder: a clip in, a temporal and a spatial vector out (AAAI 2024, section 3.2)."""
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +9,29 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from model import ctrgcn
-from model.ctrgcn import CTRGCN, SUBSETS, convolves
-
-
-class Linear(nn.Linear):
-    """A linear layer of tokens, as a 1x1 convolution where that is faster."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, tokens, I) -> (B, tokens, O)."""
-        if not convolves(x):
-            return super().forward(x)
-        image = x.flatten(0, 1)[None, None].movedim(3, 1)  # (1, I, 1, B * tokens), channels last
-        y = F.conv2d(image, self.weight[..., None, None], self.bias)
-        return y.movedim(1, 3)[0, 0].unflatten(0, x.shape[:2])
+from errors import UserError
+from model import weights
+from model.ctrgcn import CTRGCN
+from model.pointwise import TokenLinear
 
 
 class TransformerLayer(nn.Module):
     """Self-attention and a feed-forward network of width `dim`, each followed by a norm; ReLU.
 
-    The same function as PyTorch's TransformerEncoderLayer, which puts tokens before samples: the
-    backward pass then makes a weight gradient for every token, a third of a step's time on a CPU.
+    The same function as PyTorch's TransformerEncoderLayer, which puts tokens before samples: its
+    backward pass computes a weight gradient for every token, a third of a step's time on a CPU.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.project = Linear(dim, 3 * dim)  # to queries, keys and values
-        self.merge = Linear(dim, dim)
+        self.project = TokenLinear(dim, 3 * dim)  # to queries, keys and values
+        self.merge = TokenLinear(dim, dim)
         for linear in (self.project, self.merge):
             nn.init.zeros_(linear.bias)
         self.attend_norm, self.feed_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.feed = nn.Sequential(
-            Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), Linear(dim, dim)
+            TokenLinear(dim, dim), nn.ReLU(), nn.Dropout(dropout), TokenLinear(dim, dim)
         )
         self.dropout = nn.Dropout(dropout)
 
@@ -60,11 +49,11 @@ class TransformerLayer(nn.Module):
 
 
 class Domain(nn.Module):
-    """One domain's encoder: CTR-GCN features as tokens, embedded, related by attention, and
-    max-pooled.
+    """One domain's encoder: CTR-GCN features, embedded as tokens, a transformer encoder, and the
+    maximum over the tokens.
 
-    In the temporal domain a token is a frame (all bodies, joints and channels of it), in the
-    spatial domain a joint of a body (all its frames and channels).
+    In the temporal domain a token is a frame (all its bodies, joints and channels), in the spatial
+    domain a joint of a body (all its frames and channels).
     """
 
     def __init__(
@@ -85,7 +74,7 @@ class Domain(nn.Module):
         size = width * (bodies * len(parents) if kind == "temporal" else frames)
         self.features = CTRGCN(parents, bodies=bodies, width=width)
         self.embed = nn.Sequential(
-            Linear(size, dim), nn.LayerNorm(dim), nn.ReLU(), Linear(dim, dim)
+            TokenLinear(size, dim), nn.LayerNorm(dim), nn.ReLU(), TokenLinear(dim, dim)
         )
         self.attend = nn.Sequential(*(TransformerLayer(dim, heads, dropout) for _ in range(layers)))
 
@@ -93,12 +82,11 @@ class Domain(nn.Module):
         """(B, 3, T, V, M) -> (B, dim)."""
         features, rows = self.features(x)
         if self.kind == "temporal":
-            each = features.index_select(0, rows)
-            tokens = self.embed(rearrange(each, "(b m) c v t -> b t (m v c)", m=self.bodies))
-        else:  # a token is of one body, so that those of the absent are embedded once, too
-            some = self.embed(rearrange(features, "r c v t -> r v (t c)"))
-            each = some.index_select(0, rows)
-            tokens = rearrange(each, "(b m) v d -> b (m v) d", m=self.bodies)
+            features = features.index_select(0, rows)
+            tokens = self.embed(rearrange(features, "(b m) c v t -> b t (m v c)", m=self.bodies))
+        else:  # a token is of one body, so that those of absent bodies, too, are embedded once
+            tokens = self.embed(rearrange(features, "r c v t -> r v (t c)")).index_select(0, rows)
+            tokens = rearrange(tokens, "(b m) v d -> b (m v) d", m=self.bodies)
         return self.attend(tokens).amax(dim=1)
 
 
@@ -149,23 +137,49 @@ class Encoder(nn.Module):
         }
         self.temporal = Domain("temporal", **self.architecture)
         self.spatial = Domain("spatial", **self.architecture)
-        _start_matrices(self)
+        _initialise_matrices(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, T, V, M) -> the temporal and the spatial vector, each (B, dim)."""
+        """(B, 3, T, V, M) -> the temporal and the spatial vector, each (B, dim).
+
+        Raises:
+            TypeError, ValueError: `x` has another dtype than the weights, or another shape.
+        """
+        self._check_input(x)
         return self.temporal(x), self.spatial(x)
 
     def represent(self, x: Tensor) -> Tensor:
-        """(B, 3, T, V, M) -> (B, 2 * dim): the representation of every downstream task."""
+        """(B, 3, T, V, M) -> (B, 2 * dim): the representation of every downstream task.
+
+        Raises:
+            TypeError, ValueError: `x` has another dtype than the weights, or another shape.
+        """
         return torch.cat(self(x), dim=1)
 
+    def check_layout(self, *, parents: Sequence[int], bodies: int) -> None:
+        """Raises UserError unless the encoder takes clips of this skeleton and number of bodies."""
+        own_parents, own_bodies = (self.architecture[key] for key in ("parents", "bodies"))
+        if (len(own_parents), own_bodies) != (len(parents), bodies):
+            raise UserError(
+                f"an encoder of {_size(own_parents, own_bodies)} cannot encode clips of "
+                f"{_size(parents, bodies)}: use one that was trained on this layout"
+            )
+        if own_parents != tuple(parents):
+            raise UserError(
+                f"the encoder's {len(parents)} joints are connected otherwise than those of the "
+                "clips: use one that was trained on this layout"
+            )
 
-def folded(encoder: Encoder) -> Encoder:
-    """A copy for inference alone, faster: batch norms are part of the convolutions before them."""
-    encoder = copy.deepcopy(encoder).eval()
-    for domain in (encoder.temporal, encoder.spatial):
-        domain.features = ctrgcn.folded(domain.features)
-    return encoder
+    def _check_input(self, x: Tensor) -> None:
+        frames, parents, bodies = (self.architecture[k] for k in ("frames", "parents", "bodies"))
+        if x.shape[1:] != (3, frames, len(parents), bodies) or len(x) == 0:
+            raise ValueError(
+                f"this encoder takes (B, 3, {frames}, {len(parents)}, {bodies}): clips (at least "
+                f"1), x y z, frames, joints, bodies; got {tuple(x.shape)}"
+            )
+        dtype = self.temporal.features.norm.weight.dtype
+        if x.dtype != dtype:
+            raise TypeError(f"this encoder takes {dtype}, as its weights are; got {x.dtype}")
 
 
 class Projector(nn.Module):
@@ -182,7 +196,7 @@ class Projector(nn.Module):
         self.projection = projection
         self.temporal, self.spatial, self.instance = head(dim), head(dim), head(2 * dim)
         for part in (self.temporal, self.spatial, self.instance):
-            _start_matrices(part)
+            _initialise_matrices(part)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, T, V, M) -> z_t, z_s, z_i, each (B, projection), not normalised."""
@@ -191,7 +205,11 @@ class Projector(nn.Module):
         return self.temporal(v_t), self.spatial(v_s), self.instance(v_i)
 
 
-def _start_matrices(module: nn.Module) -> None:
+def _size(parents: Sequence[int], bodies: int) -> str:
+    return f"{len(parents)} joints and {bodies} {'body' if bodies == 1 else 'bodies'}"
+
+
+def _initialise_matrices(module: nn.Module) -> None:
     """2-D parameters start Xavier-uniform, as in the released code."""
     for parameter in module.parameters():
         if parameter.dim() == 2:
@@ -202,7 +220,12 @@ def save_encoder(encoder: Encoder, path: Path, **notes: Any) -> None:
     """Writes the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`.
 
     The file is a new one: the old one may be a hard link to a cache's, which must not change.
+
+    Raises:
+        UserError: a weight is not finite; nothing is written.
     """
+    if name := weights.not_finite(encoder):
+        raise UserError(f"{path}: not written: {name} has values that are not finite")
     beside = path.with_suffix(".partial")
     torch.save(
         {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes},
@@ -218,151 +241,22 @@ def load_encoder(path: Path | str) -> Encoder:
     (B, 3, T, V, M) in metres, prepared and resized as the evaluation view is.
 
     Raises:
-        ValueError: the file is not a weights file of this project.
+        UserError: the file is not a weights file of this project, or a weight is not finite.
     """
+    saved = weights.read(path)
+    if "state_dict" in saved and "state" not in saved:
+        raise UserError(
+            f"{path}: not a weights file of this project; model.released.load_released reads a "
+            "checkpoint of the released code"
+        )
+    if missing := [key for key in ("architecture", "state") if key not in saved]:
+        raise UserError(
+            f"{path}: not a weights file of this project: no {' and no '.join(missing)}"
+        )
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
         encoder = Encoder(**saved["architecture"])
-        encoder.load_state_dict(saved["state"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a weights file of this project ({error})") from None
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: its architecture cannot be built: {reason}") from None
+    weights.load_state(encoder, saved["state"], path)
     return encoder.eval()
-
-
-def load_released(path: Path | str, *, parents: Sequence[int], heads: int = 8) -> Encoder:
-    """The query encoder of a released `checkpoint.pth.tar`, in evaluation mode on the CPU.
-
-    Sizes are read off the weights, except `heads`, which leave no trace in them.
-
-    Raises:
-        ValueError: the file holds no `state_dict` with `encoder_q.encoder.` names.
-    """
-    try:
-        released = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        prefix = "encoder_q.encoder."
-        state = from_released(
-            {k.removeprefix(prefix): v for k, v in released.items() if k.startswith(prefix)}
-        )
-        width = released[prefix + "gcn_t.l1.gcn1.bn.weight"].shape[0]
-        dim, size = released[prefix + "channel_t.0.weight"].shape
-        encoder = Encoder(
-            parents=parents,
-            bodies=size // (width * len(parents)),
-            frames=released[prefix + "channel_s.0.weight"].shape[1] // width,
-            width=width,
-            dim=dim,
-            heads=heads,
-            layers=len({k.split(".")[4] for k in released if k.startswith(prefix + "t_encoder.")}),
-        )
-        encoder.load_state_dict(state)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a released SCD-Net checkpoint ({error})") from None
-    return encoder.eval()
-
-
-TRANSFORMER_NAMES = {
-    "self_attn.in_proj_": "project.",
-    "self_attn.out_proj": "merge",
-    "linear1": "feed.0",
-    "linear2": "feed.3",
-    "norm1": "attend_norm",
-    "norm2": "feed_norm",
-}
-
-
-def from_released(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released names and arrays (weights, statistics or gradients) as ours.
-
-    Takes the names below `encoder_q.` (with heads) or below `encoder_q.encoder.` (without), and
-    raises KeyError for a name that is missing. Our convolutions that share an input are the
-    released ones laid end to end.
-    """
-
-    def norm(ours: str, *theirs: str, after: Sequence[str] = ()) -> dict[str, Tensor]:
-        """Batch norms laid end to end; `after` are the convolutions whose biases they take away."""
-        fields = ("weight", "bias", "running_mean", "running_var")
-        state = {
-            f"{ours}.{field}": torch.cat([released[f"{name}.{field}"] for name in theirs])
-            for field in fields
-            if f"{theirs[0]}.{field}" in released
-        }
-        if f"{ours}.running_mean" in state:
-            if after:
-                state[f"{ours}.running_mean"] -= torch.cat([released[f"{n}.bias"] for n in after])
-            count = "num_batches_tracked"
-            state[f"{ours}.{count}"] = released[f"{theirs[0]}.{count}"]
-        return state
-
-    def pointwise(ours: str, *theirs: str) -> dict[str, Tensor]:
-        return {f"{ours}.weight": torch.cat([released[f"{n}.weight"] for n in theirs])[..., 0]}
-
-    def interleaved(theirs: Sequence[str], field: str) -> Tensor:
-        return torch.stack([released[f"{name}.{field}"] for name in theirs], dim=1)
-
-    def block(ours: str, theirs: str) -> dict[str, Tensor]:
-        gcn, tcn = f"{theirs}.gcn1", f"{theirs}.tcn1.branches"
-        subset = [f"{gcn}.convs.{k}" for k in range(SUBSETS)]
-        squeeze = [f"{tcn}.{b}.0" for b in range(3)]
-        state = {
-            f"{ours}.graph.alpha": released[f"{gcn}.alpha"],
-            f"{ours}.graph.adjacency": released[f"{gcn}.PA"],
-            f"{ours}.graph.value.weight": interleaved(
-                [f"{s}.conv3" for s in subset], "weight"
-            ).flatten(0, 1)[..., 0],
-            f"{ours}.graph.value_bias": interleaved([f"{s}.conv3" for s in subset], "bias")[
-                ..., None
-            ],
-            f"{ours}.graph.refine": interleaved([f"{s}.conv4" for s in subset], "weight")[
-                ..., 0, 0
-            ],
-            f"{ours}.graph.refine_bias": interleaved([f"{s}.conv4" for s in subset], "bias")[
-                ..., None
-            ],
-            **norm(f"{ours}.graph_norm", f"{gcn}.bn"),
-            **pointwise(f"{ours}.around", f"{gcn}.down.0"),
-            **norm(f"{ours}.around_norm", f"{gcn}.down.1", after=[f"{gcn}.down.0"]),
-            **pointwise(f"{ours}.temporal.squeeze", *squeeze),
-            **norm(
-                f"{ours}.temporal.squeeze_norm", *(f"{tcn}.{b}.1" for b in range(3)), after=squeeze
-            ),
-            **norm(f"{ours}.temporal.pool_norm", f"{tcn}.2.4"),
-            **pointwise(f"{ours}.temporal.same", f"{tcn}.3.0"),
-            **norm(f"{ours}.temporal.same_norm", f"{tcn}.3.1", after=[f"{tcn}.3.0"]),
-        }
-        for name, number in (("query", 1), ("key", 2)):
-            convs = [f"{s}.conv{number}" for s in subset]
-            state |= pointwise(f"{ours}.graph.{name}", *convs)
-            state[f"{ours}.graph.{name}.bias"] = torch.cat([released[f"{c}.bias"] for c in convs])
-        for branch, name in enumerate(("near", "far")):
-            conv = f"{tcn}.{branch}.3.conv"
-            state[f"{ours}.temporal.{name}.weight"] = released[f"{conv}.weight"].mT
-            state |= norm(f"{ours}.temporal.{name}_norm", f"{tcn}.{branch}.3.bn", after=[conv])
-        if f"{theirs}.residual.conv.weight" in released:
-            conv = f"{theirs}.residual.conv"
-            state |= pointwise(f"{ours}.over", conv)
-            state |= norm(f"{ours}.over_norm", f"{theirs}.residual.bn", after=[conv])
-        return state
-
-    root = "encoder." if "encoder.channel_t.0.weight" in released else ""
-    state: dict[str, Tensor] = {}
-    for ours, letter in (("temporal", "t"), ("spatial", "s")):
-        ours = root + ours
-        state |= norm(f"{ours}.features.norm", f"{root}gcn_{letter}.data_bn")
-        for number in range(3):
-            theirs = f"{root}gcn_{letter}.l{number + 1}"
-            state |= block(f"{ours}.features.blocks.{number}", theirs)
-        for prefix, name in (
-            (f"{root}channel_{letter}.", "embed"),
-            (f"{root}{letter}_encoder.layers.", "attend"),
-        ):
-            for theirs, array in released.items():
-                if theirs.startswith(prefix):
-                    rest = theirs.removeprefix(prefix)
-                    for old, new in TRANSFORMER_NAMES.items():
-                        rest = rest.replace(old, new)
-                    state[f"{ours}.{name}.{rest}"] = array
-    if root:
-        for ours, prefix in (("temporal", "t_proj"), ("spatial", "s_proj"), ("instance", "i_proj")):
-            for field in ("0.weight", "0.bias", "2.weight", "2.bias"):
-                state[f"{ours}.{field}"] = released[f"{prefix}.{field}"]
-    return state

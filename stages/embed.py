@@ -11,7 +11,8 @@ from experiment import console, params
 from learning.batches import resident
 from learning.features import extract
 from model import distributed
-from model.encoder import Encoder, folded, load_encoder
+from model.encoder import Encoder, load_encoder
+from model.folding import folded
 from skeletons import protocols, store
 
 

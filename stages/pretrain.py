@@ -18,7 +18,8 @@ from learning.loop import autocast, deterministic, train
 from learning.probes import linear_probe
 from learning.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
 from model import distributed
-from model.encoder import Encoder, Projector, folded, save_encoder
+from model.encoder import Encoder, Projector, save_encoder
+from model.folding import folded
 from skeletons import protocols, store
 
 FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others

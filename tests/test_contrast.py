@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from learning.contrast import DOMAINS, TERMS, SCDNet, contrast
-from model.encoder import Encoder, Projector, from_released
+from model.encoder import Encoder, Projector
+from model.released import from_released
 from skeletons.sensors import KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "step_tiny.npz"

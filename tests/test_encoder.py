@@ -1,6 +1,7 @@
-"""The encoder against the released code's numbers, and what a weights file promises."""
+"""The encoder against the released code's numbers, and what it takes."""
 
 import copy
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from errors import UserError
 from model import ctrgcn
-from model.encoder import (
-    Encoder,
-    Linear,
-    Projector,
-    folded,
-    from_released,
-    load_encoder,
-    load_released,
-    save_encoder,
-)
-from skeletons.sensors import KINECT_V2
+from model.encoder import Encoder, Projector
+from model.folding import folded
+from model.pointwise import Pointwise, TokenLinear
+from model.released import from_released
+from skeletons.sensors import KINECT_V1, KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}
@@ -47,7 +43,7 @@ def test_encoder_equals_released(golden: dict[str, torch.Tensor]) -> None:
 
 def test_a_linear_layer_of_tokens_is_a_matrix_product() -> None:
     torch.manual_seed(0)
-    layer, x = Linear(6, 10), torch.randn(3, 4, 6, requires_grad=True)
+    layer, x = TokenLinear(6, 10), torch.randn(3, 4, 6, requires_grad=True)
     plain, again = x @ layer.weight.T + layer.bias, layer(x)
     assert again.is_contiguous()
     torch.testing.assert_close(again, plain)
@@ -62,7 +58,7 @@ def test_a_linear_layer_of_tokens_is_a_matrix_product() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_pointwise_convolution_is_the_same_product_in_training_and_after(bias: bool) -> None:
     torch.manual_seed(0)
-    layer, x = ctrgcn.Pointwise(6, 10, bias=bias), torch.randn(3, 6, 5, 4)
+    layer, x = Pointwise(6, 10, bias=bias), torch.randn(3, 6, 5, 4)
     if layer.bias is not None:
         nn.init.normal_(layer.bias)
     plain = torch.einsum("oi,nivt->novt", layer.weight[..., 0], x)
@@ -71,48 +67,6 @@ def test_a_pointwise_convolution_is_the_same_product_in_training_and_after(bias:
         y = layer.train(training)(x)
         assert y.is_contiguous()
         torch.testing.assert_close(y, plain)
-
-
-def test_released_checkpoint_loads(golden: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pth.tar"
-    state = {f"encoder_q.{name}": array for name, array in weights(golden).items()}
-    state["t_queue"] = torch.randn(8, 16)
-    torch.save({"epoch": 451, "state_dict": state, "optimizer": {}}, path)
-    encoder = load_released(path, parents=KINECT_V2.parents, heads=4)
-    assert encoder.architecture == {**TINY, "bodies": 2, "layers": 1, "dropout": 0.1}
-    with torch.no_grad():
-        v_t, v_s = encoder(golden["x"])
-    torch.testing.assert_close(v_t, golden["vt"], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(v_s, golden["vs"], atol=1e-5, rtol=1e-5)
-
-
-def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "other.pt"
-    torch.save({"model": {}}, path)
-    with pytest.raises(ValueError, match=r"other\.pt: not a weights file"):
-        load_encoder(path)
-    with pytest.raises(ValueError, match=r"other\.pt: not a released SCD-Net checkpoint"):
-        load_released(path, parents=KINECT_V2.parents)
-
-
-def test_weights_file_rebuilds_the_encoder(tmp_path: Path) -> None:
-    encoder = Encoder(**TINY).eval()
-    save_encoder(encoder, tmp_path / "run.pt", stream="joint")
-    loaded = load_encoder(tmp_path / "run.pt")
-    x = torch.randn(2, 3, 16, KINECT_V2.joints, 2)
-    assert not loaded.training
-    with torch.no_grad():
-        assert torch.equal(loaded.represent(x), encoder.represent(x))
-
-
-def test_saving_again_leaves_a_hard_link_to_the_old_file_alone(tmp_path: Path) -> None:
-    cached, path = tmp_path / "cached", tmp_path / "run.pt"
-    save_encoder(Encoder(**TINY), path)
-    cached.hardlink_to(path)
-    before = cached.read_bytes()
-    save_encoder(Encoder(**TINY), path)
-    assert cached.read_bytes() == before != path.read_bytes()
-    assert set(tmp_path.iterdir()) == {cached, path}
 
 
 @pytest.mark.parametrize("bodies", [1, 3, 10])
@@ -211,6 +165,60 @@ def test_paper_size() -> None:
 def test_sizes_that_do_not_divide_are_refused(size: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Encoder(**{**TINY, **size})
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "error"),
+    [
+        ((2, 3, 16, 20, 2), torch.float32, ValueError),
+        ((2, 3, 16, 25, 1), torch.float32, ValueError),
+        ((2, 3, 15, 25, 2), torch.float32, ValueError),
+        ((2, 4, 16, 25, 2), torch.float32, ValueError),
+        ((3, 16, 25, 2), torch.float32, ValueError),
+        ((0, 3, 16, 25, 2), torch.float32, ValueError),
+        ((2, 3, 16, 25, 2), torch.float64, TypeError),
+        ((2, 3, 16, 25, 2), torch.long, TypeError),
+    ],
+)
+def test_input_that_the_encoder_does_not_take_is_refused(
+    shape: tuple[int, ...], dtype: torch.dtype, error: type[Exception]
+) -> None:
+    takes, got = (
+        (r"\(B, 3, 16, 25, 2\)", str(shape))
+        if error is ValueError
+        else ("torch.float32", str(dtype))
+    )
+    with pytest.raises(error, match=f"^this encoder takes {takes}.*; got {re.escape(got)}$"):
+        Encoder(**TINY).eval().represent(torch.zeros(shape, dtype=dtype))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_compiler_takes_the_encoder_whole(training: bool) -> None:
+    encoder = Encoder(**TINY).train(training)
+    found = torch._dynamo.explain(encoder.represent)(torch.randn(2, 3, 16, 25, 2))
+    assert found.graph_break_count == 0, found.break_reasons
+
+
+@pytest.mark.parametrize(
+    ("parents", "bodies", "message"),
+    [
+        (
+            KINECT_V1.parents,
+            1,
+            "an encoder of 25 joints and 2 bodies cannot encode clips of 20 joints and 1 body",
+        ),
+        (KINECT_V2.parents, 1, "2 bodies cannot encode clips of 25 joints and 1 body: use one"),
+        ((0,) * 25, 2, "the encoder's 25 joints are connected otherwise than those of the clips"),
+    ],
+)
+def test_clips_of_another_layout_are_refused_in_one_line(
+    parents: tuple[int, ...], bodies: int, message: str
+) -> None:
+    encoder = Encoder(**TINY)
+    encoder.check_layout(parents=list(KINECT_V2.parents), bodies=2)
+    with pytest.raises(UserError, match=message) as refused:
+        encoder.check_layout(parents=parents, bodies=bodies)
+    assert "\n" not in str(refused.value)
 
 
 def test_start_of_training() -> None:

@@ -4,7 +4,8 @@ import torch
 
 from learning.features import extract
 from learning.views import evaluation_view, stream
-from model.encoder import Encoder, folded
+from model.encoder import Encoder
+from model.folding import folded
 from skeletons.sensors import KINECT_V2
 
 FRAMES = torch.randn(60, 2, KINECT_V2.joints, 3, generator=torch.Generator().manual_seed(0))
