@@ -59,6 +59,47 @@ def test_a_parameter_makes_stale_what_reads_it(
         (clone.path / "params.yaml").write_text(before)
 
 
+def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
+    file = clone.path / "datasets/ntu60.yaml"
+    before = file.read_text()
+    try:
+        described = yaml.safe_load(before)
+        described["protocols"]["xview"]["train"]["camera"] = [1]
+        described["protocols"]["mine"] = {"train": {"subject": "odd"}}
+        file.write_text(yaml.safe_dump(described))
+        assert clone.stale() == {"check"}
+        described["protocols"]["xsub"]["train"]["subject"].append(3)
+        file.write_text(yaml.safe_dump(described))
+        stale = {name.split("@")[0] for name in clone.stale()}
+        assert stale == {"check", "pretrain", "embed", "semi", "supervised"}
+    finally:
+        file.write_text(before)
+
+
+def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(clone: Clone) -> None:
+    """A format, a layout, a list and a dataset: preparation runs again and gives the same."""
+    added = [
+        clone.path / "skeletons/reading/formats/mine.py",
+        clone.path / "datasets/lists/mine.txt",
+        clone.path / "datasets/mine.yaml",
+    ]
+    sensors = clone.path / "skeletons/sensors.py"
+    before = sensors.read_text()
+    try:
+        added[0].write_text('"""A format of mine."""\n')
+        added[1].write_text("a01\n")
+        added[2].write_text((clone.path / "datasets/ntu60.yaml").read_text())
+        sensors.write_text(before + "\n# A layout of mine.\n")
+        ran = {stage.split("@")[0] for stage in clone.ran("repro")}
+        assert ran == {"check", "synthetic", "prepare"}
+    finally:
+        sensors.write_text(before)
+        for file in added:
+            file.unlink()
+    clone.dvc("repro")
+    assert clone.stale() == set()
+
+
 def test_a_changed_probe_runs_the_probe_and_the_report_only(clone: Clone) -> None:
     clone.change({"linear": {"lr": 0.5}})
     ran = {stage.split("@")[0] for stage in clone.ran("repro")}

@@ -33,7 +33,8 @@ def test_an_ablation_is_one_parameter_of_pretraining(name: str) -> None:
     for key in name.split("."):
         value = value[key]
     pretrain = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["pretrain"]["do"]
-    tracked = [entry.replace("${key}", "ntu60-xsub") for entry in pretrain["params"]]
+    names = [entry for entry in pretrain["params"] if isinstance(entry, str)]
+    tracked = [entry.replace("${key}", "ntu60-xsub") for entry in names]
     assert any(name == entry or name.startswith(f"{entry}.") for entry in tracked)
 
 
@@ -74,14 +75,14 @@ def test_a_grid_through_the_queue(clone: Clone) -> None:
     ("change", "message"),
     [
         ("pretrain.queue=9", "pretrain.queue is 9, allowed: a multiple of pretrain.batch, 4"),
-        ("pretrain.terms=[ti,tt]", "allowed: a list: any of ti, si, it, is"),
+        ("pretrain.terms=[ti,tt]", "pretrain.terms.1 is 'tt', allowed: one of ti, si, it, is"),
         (
             "runs.ntu60-xsub.protocol=xset",
             "runs.ntu60-xsub.protocol is 'xset', allowed: a protocol of ntu60: xsub, xview",
         ),
         ("runs.ntu60-xsub.dataset=pku1", "dataset is 'pku1', allowed: one of ntu60, pku2"),
         ("ensembles.ntu60-xsub-3s.bone=gone", "bone is 'gone', allowed: one of ntu60-xsub, "),
-        ("linear.lr=-1", "linear.lr is -1, allowed: a number above 0"),
+        ("linear.lr=-1", "linear.lr is -1, allowed: a number, above 0"),
         ("pretrain.queu=8", "Could not override 'pretrain.queu'"),
     ],
 )
@@ -95,6 +96,40 @@ def test_an_invalid_value_is_refused_before_anything_runs_or_is_lost(
         assert set(re.findall("Running stage '(.*)'", said)) <= {"check"}
     finally:
         (clone.path / "params.yaml").write_text(before)
+    assert clone.stale() == set()
+
+
+def test_a_changed_value_leaves_the_comments(clone: Clone) -> None:
+    files = [clone.path / "params.yaml", clone.path / "datasets/ntu60.yaml"]
+    before = [file.read_text() for file in files]
+    try:
+        files[0].write_text(clone.git("show", "HEAD~1:params.yaml"))
+        changes = ["linear.lr=0.5", "pretrain.terms=[ti,si]", "datasets/ntu60.yaml:classes=61"]
+        clone.dvc("exp", "run", "--dry", *(part for one in changes for part in ("-S", one)))
+        text = files[0].read_text()
+        assert "  lr: 0.5  # learning rate of SGD at the start\n" in text
+        assert text.count("#") == (ROOT / "params.yaml").read_text().count("#")
+        assert "classes: 61  # number of actions\n" in files[1].read_text()
+    finally:
+        for file, content in zip(files, before, strict=True):
+            file.write_text(content)
+    assert clone.stale() == set()
+
+
+def test_results_of_a_stage_that_refuses_come_back(clone: Clone) -> None:
+    """`dvc repro --single-item` goes past `check`, and DVC deletes before it runs a stage."""
+    weights = clone.path / "data/weights/ntu60-xsub.pt"
+    params, before = (clone.path / "params.yaml").read_text(), weights.read_bytes()
+    try:
+        clone.change({"pretrain": {"momentum": 2}})
+        said = clone.dvc("repro", "--single-item", "pretrain@ntu60-xsub", fails=True)
+        assert "pretrain.momentum is 2, allowed: a number, at least 0, below 1" in said
+        assert not weights.exists()
+    finally:
+        (clone.path / "params.yaml").write_text(params)
+    clone.dvc("checkout")
+    clone.git("checkout", "metrics")
+    assert weights.read_bytes() == before
     assert clone.stale() == set()
 
 
