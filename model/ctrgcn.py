@@ -19,7 +19,9 @@ from model.graph import subsets
 from model.norm import BatchNorm
 from model.pointwise import Pointwise, multiply_each
 
+COORDINATES = 3
 SUBSETS = 3
+ROUNDING = 1e-3  # a smaller activation may be a rounding error, where the variance is 1
 CACHED = 4 * (4 * 64 * 25 * 64)  # numbers of the widest activation, of 4 bodies at the paper's size
 
 
@@ -87,7 +89,7 @@ class GraphConvolution(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, parents: Sequence[int]) -> None:
         super().__init__()
         # An eighth of 3 channels, the coordinates, would be none.
-        relation = 8 if in_channels == 3 else max(in_channels // 8, 1)
+        relation = 8 if in_channels == COORDINATES else max(in_channels // 8, 1)
         self.query, self.key = (
             Pointwise(in_channels, SUBSETS * relation, parts=SUBSETS, bias=True) for _ in range(2)
         )
@@ -161,6 +163,23 @@ class TemporalConvolution(nn.Module):
         )
 
 
+def _relu_at_zero_input(y: Tensor, x: Tensor) -> Tensor:
+    """ReLU of `y` (N, C, V, T), in place; where a row of `x` is zero, rounding does not decide the
+    gradient.
+
+    Until the first step the input's norm has no bias, so a body that no clip of the batch has stays
+    zero. All other rows are normalised, and the first graph convolution is still linear, so the
+    means that its norms subtract are zero but for rounding: `y` of the absent body is at the ReLU's
+    kink, and the sign of a rounding error would decide which channels have a gradient. Such a value
+    counts as the zero that it is, and the gradient of a ReLU at zero is zero.
+    """
+    zero = (x == 0).flatten(1).all(dim=1)
+    # Masking costs time on a CPU, which can look whether there is such a row; a GPU would wait.
+    if x.device.type == "cpu" and not torch.compiler.is_compiling() and not zero.any():
+        return y.relu_()
+    return y.masked_fill_(y <= ROUNDING * zero[:, None, None, None], 0)
+
+
 class Block(nn.Module):
     """A graph convolution with a residual, then a temporal convolution, with or without one."""
 
@@ -173,6 +192,7 @@ class Block(nn.Module):
         self.graph_residual = Pointwise(in_channels, out_channels)
         self.graph_residual_norm = _batch_norm(out_channels)
         self.temporal = TemporalConvolution(out_channels)
+        self.takes_coordinates = in_channels == COORDINATES
         self.has_residual = residual
         if residual:
             self.residual = Pointwise(in_channels, out_channels)
@@ -181,7 +201,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, repeats: Tensor | None = None) -> Tensor:
         """(N, C_in, V, T) -> (N, C_out, V, T)."""
         y = self.graph_norm(self.graph(x), repeats)
-        y = y.add_(self.graph_residual_norm(self.graph_residual(x), repeats)).relu_()
+        y = y.add_(self.graph_residual_norm(self.graph_residual(x), repeats))
+        y = _relu_at_zero_input(y, x) if self.takes_coordinates and self.training else y.relu_()
         z = self.temporal(y, repeats)
         if self.has_residual:
             z = z.add_(self.residual_norm(self.residual(x), repeats))

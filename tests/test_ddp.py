@@ -11,6 +11,7 @@ import torch
 import torch.multiprocessing as mp
 import yaml
 
+from errors import UserError
 from learning.batches import batches
 from learning.contrast import SCDNet
 from learning.loop import train
@@ -20,8 +21,8 @@ from model.encoder import Encoder, Projector
 PARENTS = (0, 0, 1, 1)
 
 
-def run(rank: int, ranks: int, folder: str) -> None:
-    """Two epochs of a tiny network on clips of which most lack the second body, under srun."""
+def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
+    """Two epochs of a tiny network under srun; only the first `pairs` clips have a second body."""
     os.environ |= {
         "SLURM_STEP_NUM_TASKS": str(ranks),
         "SLURM_PROCID": str(rank),
@@ -38,7 +39,7 @@ def run(rank: int, ranks: int, folder: str) -> None:
     network.query.double(), network.key.double()  # rounding is not what is compared
     together = distributed.parallel(network)
     frames = torch.randn(18, 3, 8, len(PARENTS), 2).double()
-    frames[5:, ..., 1] = 0
+    frames[pairs:, ..., 1] = 0
     seen: list[int] = []
 
     def step(clips: torch.Tensor, epoch: int) -> Any:
@@ -58,13 +59,14 @@ def run(rank: int, ranks: int, folder: str) -> None:
         torch.distributed.destroy_process_group()
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pairs", [5, 0])
+def test_two_processes_equal_one(pairs: int, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     (tmp_path / "port").write_text(str(port))
-    mp.spawn(run, (1, str(tmp_path)), nprocs=1)
-    mp.spawn(run, (2, str(tmp_path)), nprocs=2)
+    mp.spawn(run, (1, str(tmp_path), pairs), nprocs=1)
+    mp.spawn(run, (2, str(tmp_path), pairs), nprocs=2)
     one, first, second = (
         torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
     )
@@ -83,7 +85,7 @@ def test_srun_that_does_not_say_where_it_was_called_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    with pytest.raises(ValueError, match="set MASTER_ADDR to that node"):
+    with pytest.raises(UserError, match="set MASTER_ADDR to that node"):
         distributed.join("cpu")
 
 

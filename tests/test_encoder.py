@@ -129,6 +129,44 @@ def test_absent_bodies_are_computed_once_and_count_as_many(
     )
 
 
+@pytest.mark.parametrize("pairs", [0, 1, 6], ids="{} clips with two bodies".format)
+@pytest.mark.parametrize("compiling", [False, True])
+def test_rounding_does_not_decide_the_first_gradient(
+    pairs: int, compiling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of the clips changes the order of sums, by rounding alone."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    torch.manual_seed(0)
+    encoder = Encoder(**TINY | {"dropout": 0.0}).double()
+    x = torch.randn(6, 3, 16, KINECT_V2.joints, 2).double()
+    x[pairs:, ..., 1] = 0
+    gradients = []
+    for clips in (x, x.flip(0)):
+        encoder.zero_grad()
+        features = encoder.represent(clips)
+        (features * torch.linspace(-1, 1, features.shape[1])).sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in encoder.named_parameters()})
+    forth, back = gradients
+    torch.testing.assert_close(back, forth, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_channels_of_an_absent_body_start_at_exactly_zero(precision: torch.dtype) -> None:
+    """After the first graph convolution, where no clip of the batch has a second body."""
+    torch.manual_seed(0)
+    encoder = Encoder(**TINY).train()
+    block = encoder.temporal.features.blocks[0]
+    seen = []
+    block.temporal.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    x = torch.randn(6, 3, 16, KINECT_V2.joints, 2)
+    x[..., 1] = 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        encoder.represent(x)
+    (activations,) = seen
+    assert torch.equal(activations[1], torch.zeros_like(activations[1]))
+    assert (activations[2:].flatten(1) > 0).any(dim=1).all()
+
+
 def test_a_feature_does_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     encoder = Encoder(**TINY).eval()
