@@ -8,20 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiment import launcher
 from learning.checkpoint import Checkpoint
 from model import distributed
 
 _DIGITS = 16  # of the hash in a name
 
 
-def checkpoint(
-    name: str, *, part: str = "", settings: Any, inputs: tuple[str, ...], minutes: float
-) -> Checkpoint:
+def checkpoint(name: str, *, settings: Any, inputs: tuple[str, ...], minutes: float) -> Checkpoint:
     """The checkpoint of the run `name` under `.scratch/` of the project, DVC's copies included.
 
     Another parameter in `settings`, another content of the files or folders `inputs`, other code
-    or another number of processes is another run. A run may be done in parts; the checkpoint
-    without one goes last, and takes those with it that killed runs of this name left long ago.
+    or another number of processes is another run. When it is done, what killed runs of this name
+    left long ago is deleted, too.
     """
     digest = hashlib.sha256(json.dumps([settings, distributed.ranks()], sort_keys=True).encode())
     here = Path.cwd()
@@ -35,8 +34,9 @@ def checkpoint(
             digest.update(hashlib.file_digest(file, "sha256").digest())
     folder = Path(os.environ.get("DVC_ROOT", ""), ".scratch")
     return Checkpoint(
-        folder / f"{name}-{digest.hexdigest()[:_DIGITS]}{part}.pt",
+        folder / f"{name}-{digest.hexdigest()[:_DIGITS]}.pt",
         minutes=minutes,
         writes=distributed.rank() == 0,
-        stale="" if part else f"{glob.escape(name)}-{'[0-9a-f]' * _DIGITS}*",
+        stale=f"{glob.escape(name)}-{'[0-9a-f]' * _DIGITS}*",
+        abandoned=launcher.gone(),
     )

@@ -8,7 +8,7 @@ import torch
 import zarr
 
 from experiment import console, params
-from learning.batches import resident
+from learning.clips import DeviceClips
 from learning.features import extract
 from model import distributed
 from model.encoder import Encoder, folded, load_encoder
@@ -18,11 +18,10 @@ from skeletons import protocols, store
 def main(run: str) -> str:
     p = params.read()
     dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
-    clips = store.read(f"data/{dataset}.zarr")
-    split = protocols.split(clips, p["datasets"][dataset]["protocols"][protocol])
+    stored = store.read(f"data/{dataset}.zarr")
+    split = protocols.split(stored, p["datasets"][dataset]["protocols"][protocol])
     device = distributed.join(p["machine"]["device"])
-    frames = resident(clips.frames, device)
-    offsets = torch.from_numpy(clips.offsets).to(frames.device)
+    clips = DeviceClips.of(stored, device)
 
     encoder = load_encoder(f"data/weights/{run}.pt")
     torch.manual_seed(p["seed"])
@@ -32,18 +31,15 @@ def main(run: str) -> str:
     shutil.rmtree(path, ignore_errors=True)
     group = zarr.create_group(path)
     for part, chosen in zip(("train", "test"), split, strict=True):
-        arrays = {"clip": chosen, "label": clips.label[chosen].astype(np.int64)}
+        arrays = {"clip": chosen, "label": stored.label[chosen].astype(np.int64)}
         for name, network in (("features", encoder), ("untrained", untrained)):
             arrays[name] = extract(
                 folded(network).to(device).represent,
-                frames,
-                offsets,
-                torch.from_numpy(chosen),
+                clips,
+                chosen,
                 size=encoder.architecture["frames"],
-                kind=stream,
-                parents=clips.layout.parents,
+                stream=stream,
                 **p["embed"],
-                device=device,
                 progress=console.bar(f"embed {run}: {part}, {name}", "batch"),
             ).numpy()
         for name, array in arrays.items():

@@ -9,24 +9,24 @@ import zarr
 
 from experiment import artifacts as results
 from experiment import console, params
-from learning.probes import class_accuracy, confusion, linear_probe
+from learning.probes import Labelled, class_accuracy, confusion, linear_probe
 
 
 def main(run: str) -> str:
     p = params.read()
     features: Any = zarr.open_group(f"data/features/{run}.zarr", mode="r")
+    classes = features.attrs["classes"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def tensor(name: str) -> torch.Tensor:
-        return torch.from_numpy(features[name][:])
+    def labelled(part: str, name: str) -> Labelled:
+        arrays = (features[f"{part}/{array}"][:] for array in (name, "label"))
+        return Labelled(*map(torch.from_numpy, arrays))
 
     probes = {
         name: linear_probe(
-            tensor(f"train/{name}"),
-            tensor("train/label"),
-            tensor(f"test/{name}"),
-            tensor("test/label"),
-            classes=features.attrs["classes"],
+            labelled("train", name),
+            labelled("test", name),
+            classes=classes,
             **p["linear"],
             seed=p["seed"],
             device=device,
@@ -43,8 +43,10 @@ def main(run: str) -> str:
     for name in ("label", "clip"):
         scores.create_array(name, data=features[f"test/{name}"][:])
 
-    labels = tensor("test/label")
-    matrix = confusion(trained.scores.cpu().argmax(1), labels, features.attrs["classes"])
+    train, test = (labelled(part, "features").labels for part in ("train", "test"))
+    matrix = confusion(trained.scores.cpu().argmax(1), test, classes)
+    # Every action that any clip has is a row and a column, if nothing was taken for it, too.
+    cells = matrix + torch.cat([train, test]).bincount(minlength=classes).diag()
     results.write_rows(f"metrics/linear/{run}-epochs.json", [e._asdict() for e in trained.epochs])
     results.write_rows(
         f"metrics/linear/{run}-classes.json",
@@ -62,7 +64,7 @@ def main(run: str) -> str:
                 "predicted": predicted + 1,
                 "clips": int(matrix[actual, predicted]),
             }
-            for actual, predicted in matrix.nonzero().tolist()
+            for actual, predicted in cells.nonzero().tolist()
         ],
     )
     return results.write(

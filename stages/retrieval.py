@@ -7,7 +7,7 @@ import zarr
 
 from experiment import artifacts as results
 from experiment import console, params
-from learning.probes import retrieval
+from learning.probes import Labelled, retrieval
 
 
 def main(run: str) -> str:
@@ -15,15 +15,14 @@ def main(run: str) -> str:
     features: Any = zarr.open_group(f"data/features/{run}.zarr", mode="r")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def tensor(name: str) -> torch.Tensor:
-        return torch.from_numpy(features[name][:]).to(device)
+    def labelled(part: str, name: str) -> Labelled:
+        arrays = (features[f"{part}/{array}"][:] for array in (name, "label"))
+        return Labelled(*(torch.from_numpy(array).to(device) for array in arrays))
 
     top1 = {
         name: retrieval(
-            tensor(f"test/{name}"),
-            tensor("test/label"),
-            tensor(f"train/{name}"),
-            tensor("train/label"),
+            labelled("test", name),
+            labelled("train", name),
             k=k,
             progress=console.bar(f"retrieval {run}: {name}", "chunk"),
         ).top1

@@ -4,69 +4,78 @@ import statistics
 
 from experiment import artifacts as results
 from experiment import console, params, scratch
-from learning.checkpoint import Checkpoint
-from learning.task import Task
+from learning.batches import batches
+from learning.clips import DeviceClips
+from learning.finetune import accuracy, fine_tune
+from learning.loop import deterministic
+from learning.schedule import SGD
+from learning.views import Crop
 from model import distributed
 from model.encoder import load_encoder
-from skeletons.protocols import draw_clips
+from skeletons import protocols, store
 
 
 def main(run: str) -> str:
     p = params.read()
-    settings, schedule = p["semi"], p["finetune"]
+    settings, schedule, seed = p["semi"], p["finetune"], p["seed"]
     dataset, protocol, stream = (p["runs"][run][k] for k in ("dataset", "protocol", "stream"))
     rule = p["datasets"][dataset]["protocols"][protocol]
-    task = Task(dataset, rule, p["machine"]["device"])
+    device = distributed.join(p["machine"]["device"])
+    deterministic(device)
+    stored = store.read(f"data/{dataset}.zarr")
+    clips = DeviceClips.of(stored, device)
+    train, test = protocols.split(stored, rule)
     weights = f"data/weights/{run}.pt"
     encoder = load_encoder(weights)
+    finished = scratch.checkpoint(
+        f"semi-{run}",
+        settings=[seed, p["runs"][run], rule, schedule, settings, p["embed"]],
+        inputs=(f"data/{dataset}.zarr", weights),
+        minutes=p["machine"]["checkpoint_minutes"],
+    )
+    done: dict[str, float] = finished.load() or {}
 
-    def checkpoint(part: str = "") -> Checkpoint:
-        return scratch.checkpoint(
-            f"semi-{run}",
-            part=part,
-            settings=[p["seed"], p["runs"][run], rule, schedule, settings, p["embed"]],
-            inputs=(f"data/{dataset}.zarr", weights),
-            minutes=p["machine"]["checkpoint_minutes"],
+    def top1_of(fraction: float, draw: int) -> float:
+        """The accuracy after fine-tuning on one draw of the labels."""
+        part = f"{fraction}-{draw}"
+        if part in done:
+            return done[part]
+        positions = protocols.draw_clips(
+            stored.label[train], fraction, seed=seed, draw=draw, balanced=settings["balanced"]
         )
-
-    def accuracy(fraction: float, draw: int) -> float:
-        chosen = task.train[
-            draw_clips(
-                task.clips.label[task.train],
-                fraction,
-                seed=p["seed"],
-                draw=draw,
-                balanced=settings["balanced"],
-            )
-        ]
-        unfinished = checkpoint(f"-{fraction}-{draw}")
-        top1, _ = task.accuracy(
+        checkpoint = finished.part(part)
+        classifier = fine_tune(
             encoder,
-            chosen,
+            clips,
+            batches(train[positions], batch=schedule["batch"], seed=seed + draw, drop_last=False),
             stream=stream,
-            seed=p["seed"] + draw,
-            schedule={
-                **schedule,
-                "epochs": settings["epochs"],
-                "milestones": settings["milestones"],
-            },
-            embed=p["embed"],
-            checkpoint=unfinished,
+            crop=Crop(**schedule["crop"]),
+            sgd=SGD(
+                epochs=settings["epochs"],
+                milestones=settings["milestones"],
+                **{k: schedule[k] for k in ("lr", "momentum", "weight_decay")},
+            ),
+            precision=schedule["precision"],
+            seed=seed + draw,
+            checkpoint=checkpoint,
             progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
         )
-        found[f"{fraction}-{draw}"] = top1
-        finished.save(found)
-        unfinished.remove()
+        top1, _ = accuracy(
+            classifier,
+            clips,
+            test,
+            stream=stream,
+            centre_crop=p["embed"]["centre_crop"],
+            batch=p["embed"]["batch"],
+        )
+        done[part] = top1
+        finished.save(done)
+        checkpoint.remove()
         return top1
 
-    finished = checkpoint()
-    found: dict[str, float] = finished.load() or {}
     rows = []
     for fraction in settings["fractions"]:
-        draws = [
-            found[part] if (part := f"{fraction}-{draw}") in found else accuracy(fraction, draw)
-            for draw in range(settings["draws"])
-        ]
+        draws = [top1_of(fraction, draw) for draw in range(settings["draws"])]
         spread = statistics.stdev(draws) if len(draws) > 1 else 0.0
         rows.append({"fraction": fraction, "top1": statistics.mean(draws), "std": spread})
     if distributed.rank() > 0:
