@@ -38,8 +38,7 @@ def main(run: str) -> str:
     train, test = protocols.split(stored, rule)
     network = untrained(p, stored.layout).to(device)
     encoder = network.query.encoder
-    probe = dict(settings["probe"])
-    shared = {"stream": stream, "seed": seed}
+    probe, shared = dict(settings["probe"]), {"stream": stream, "seed": seed}
     checkpoint = scratch.checkpoint(
         f"pretrain-{run}",
         settings=[seed, p["runs"][run], rule, p["views"], p["encoder"], settings],
@@ -74,7 +73,7 @@ def main(run: str) -> str:
     weights = Path(f"data/weights/{run}.pt")
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_encoder(encoder, weights, dataset=dataset, protocol=protocol, stream=stream)
-    rows = [{**{column: row[column] for column in FIRST if column in row}, **row} for row in curve]
+    rows = [{**{name: row[name] for name in FIRST if name in row}, **row} for row in curve]
     results.write_csv(f"metrics/pretrain/{run}.csv", rows)
     checkpoint.remove()
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
@@ -85,13 +84,9 @@ def untrained(p: dict[str, Any], layout: Layout) -> SCDNet:
     settings = p["pretrain"]
     torch.manual_seed(p["seed"])
     encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **p["encoder"])
-    network = SCDNet(
-        Projector(encoder, projection=settings["projection"]),
-        queue=settings["queue"],
-        momentum=settings["momentum"],
-        temperature=settings["temperature"],
-        terms=settings["terms"],
-    )
+    projector = Projector(encoder, projection=settings["projection"])
+    keys = ("queue", "momentum", "temperature", "terms")
+    network = SCDNet(projector, **{key: settings[key] for key in keys})
     if settings["compile"]:
         network.query.compile()
         network.key.compile()

@@ -21,9 +21,14 @@ LAYERS = (
     {"errors"},
 )
 BELOW = {"skeletons.reading": {"skeletons"}, "skeletons.synthetic": {"skeletons"}}
-# Modules that decide no result: what params reads is tracked value by value, the
-# others only talk.
-NOT_TRACKED = {"experiment/params.py", "experiment/console.py", "errors.py"}
+# Modules that decide no result: what params reads is tracked value by value, the launcher ends a
+# run and the others only talk.
+NOT_TRACKED = {
+    "experiment/params.py",
+    "experiment/console.py",
+    "experiment/launcher.py",
+    "errors.py",
+}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
