@@ -1,11 +1,11 @@
 """How fast are training, the frozen encoder and its probes? Printed; nothing here is a test.
 
-    python -m bench.training
+    RELEASED=<checkout of the released code> ROUNDS=2 python -m bench.training
 
 All at the paper's size, batch 16, on the CPU. In `step` and `forward` every clip has two bodies, in
 `step-ntu` and `forward-ntu` 3 of 16 have, about the share of NTU-60's actions; `step-small` is a
-step of the run in params.yaml, by default of a small network. RELEASED names a checkout of the
-released code, which is then measured between ours, in fp32 as it trains; COMPILE=1 adds ours under
+step of the run in params.yaml, by default of a small network. The released code is measured between
+ours, in fp32 as it trains, and left out without RELEASED; COMPILE=1 adds ours under
 `torch.compile`. Training and the frozen encoder have a process each, since an evaluation does not
 train; a measurement is the best of three calls after one that does not count, and of ROUNDS (1 by
 default). Ours keeps freed memory, as the stages do; MALLOC_MMAP_MAX_=0 and
@@ -245,24 +245,24 @@ def flop() -> None:
 
 def both_views() -> Callable[[], object]:
     """Makes query and key views of 16 clips of 100 frames with all augmentations."""
-    from learning.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
+    from learning.clips import DeviceClips
+    from learning.views import Augmentations, training_view
     from skeletons.sensors import KINECT_V2
 
-    frames, offsets = torch.randn(100 * BATCH, 2, 25, 3), torch.arange(0, 100 * BATCH + 1, 100)
+    clips = DeviceClips(
+        frames=torch.randn(100 * BATCH, 2, 25, 3),
+        offsets=torch.arange(0, 100 * BATCH + 1, 100),
+        labels=torch.zeros(BATCH, dtype=torch.int64),
+        classes=1,
+        layout=KINECT_V2,
+        device=torch.device("cpu"),
+    )
     return lambda: training_view(
-        frames,
-        offsets,
+        clips,
         torch.arange(BATCH).repeat(2),
         size=64,
-        kind="joint",
-        parents=KINECT_V2.parents,
-        swap=KINECT_V2.swap,
-        crop=Crop(),
-        rotate=Rotate(),
-        flip=Flip(),
-        shear=Shear(),
-        spatial_mask=SpatialMask(),
-        temporal_mask=TemporalMask(),
+        stream="joint",
+        augmentations=Augmentations(),
         seed=0,
         epoch=0,
         view=torch.arange(2).repeat_interleave(BATCH),
@@ -270,17 +270,15 @@ def both_views() -> Callable[[], object]:
 
 
 def linear() -> None:
-    from learning.probes import linear_probe, nearest
+    from learning.probes import Labelled, linear_probe, nearest
 
     torch.manual_seed(0)
-    features, labels = torch.randn(TRAIN, 4096), torch.randint(CLASSES, (TRAIN,))
-    queries, answers = torch.randn(TEST, 4096), torch.randint(CLASSES, (TEST,))
+    train = Labelled(torch.randn(TRAIN, 4096), torch.randint(CLASSES, (TRAIN,)))
+    test = Labelled(torch.randn(TEST, 4096), torch.randint(CLASSES, (TEST,)))
     start = time.perf_counter()
     linear_probe(
-        features,
-        labels,
-        queries,
-        answers,
+        train,
+        test,
         classes=CLASSES,
         epochs=1,
         lr=0.01,
@@ -293,7 +291,7 @@ def linear() -> None:
     print(f"= epoch {time.perf_counter() - start:.3f}")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    nearest(queries[:2048], features)
+    nearest(test.features[:2048], train.features)
     print(f"= knn {time.perf_counter() - start:.3f}")
     print(f"= memory {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3:.1f}")
 

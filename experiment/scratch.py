@@ -7,33 +7,27 @@ was interrupted.
 import glob
 import hashlib
 import json
-from collections.abc import Callable
 
-from experiment import artifacts, pipeline
+from experiment import artifacts, launcher, pipeline
 from learning.checkpoint import Checkpoint
 from model import distributed
 
 _DIGITS = 16  # of the hash in a name
 
 
-def checkpoints(stage: str, key: str, *, minutes: float) -> Callable[..., Checkpoint]:
-    """A function that gives the checkpoint of this entry of a stage of dvc.yaml, or of a `part`.
+def checkpoint(stage: str, key: str, *, minutes: float) -> Checkpoint:
+    """The checkpoint of this entry of a stage of dvc.yaml, saved every `minutes`.
 
-    What the stage depends on is hashed here, once; the number of processes belongs to it. The
-    checkpoint without a part is removed last, and takes those with it that killed runs of this
-    name left long ago. `minutes` pass between saves.
+    The number of processes belongs to its name, too. When it is done, what killed runs of this name
+    left long ago is deleted with it.
     """
-    digest = identity(stage, key)
-
-    def checkpoint(part: str = "") -> Checkpoint:
-        return Checkpoint(
-            artifacts.scratch() / f"{stage}-{key}-{digest}{part}.pt",
-            minutes=minutes,
-            writes=distributed.rank() == 0,
-            stale="" if part else f"{glob.escape(f'{stage}-{key}')}-{'[0-9a-f]' * _DIGITS}*",
-        )
-
-    return checkpoint
+    return Checkpoint(
+        artifacts.scratch() / f"{stage}-{key}-{identity(stage, key)}.pt",
+        minutes=minutes,
+        writes=distributed.rank() == 0,
+        stale=f"{glob.escape(f'{stage}-{key}')}-{'[0-9a-f]' * _DIGITS}*",
+        abandoned=launcher.gone(),
+    )
 
 
 def identity(stage: str, key: str) -> str:

@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from errors import UserError
+from model import distributed
+
 
 class _Indices(Dataset[Tensor]):
     """Clip indices that are fetched a batch at a time."""
@@ -27,47 +30,34 @@ class _Indices(Dataset[Tensor]):
 
 
 def batches(
-    clips: np.ndarray,
-    *,
-    batch: int,
-    seed: int,
-    drop_last: bool,
-    shuffle: bool = True,
-    rank: int = 0,
-    ranks: int = 1,
+    clips: np.ndarray, *, batch: int, seed: int, drop_last: bool, shuffle: bool = True
 ) -> StatefulDataLoader:
     """Batches (B,) of the indices `clips`, in an order that is a function of (seed, epoch).
 
-    Call `loader.sampler.set_epoch(epoch)` before each epoch. Of a global batch, each of `ranks`
-    processes gets `batch` / `ranks` clips, no clip twice.
+    Call `loader.sampler.set_epoch(epoch)` before each epoch. An epoch has every clip once, but for
+    an incomplete last batch that `drop_last` leaves out. All processes get the same batches, of
+    which `distributed.dealt` gives each a part.
 
     Raises:
-        ValueError: there are fewer clips than a batch and `drop_last` would leave none, or the
+        UserError: there are fewer clips than a batch and `drop_last` would leave none, or the
             batch cannot be divided among the processes.
     """
-    if batch % ranks:
-        raise ValueError(f"a batch of {batch} clips cannot be divided among {ranks} processes")
+    if batch % distributed.ranks():
+        raise UserError(
+            f"a batch of {batch} clips cannot be divided among {distributed.ranks()} processes"
+        )
     if drop_last and len(clips) < batch:
-        raise ValueError(f"{len(clips)} training clips do not fill one batch of {batch}")
+        raise UserError(f"{len(clips)} training clips do not fill one batch of {batch}")
     data = _Indices(clips)
     sampler: DistributedSampler[Tensor] = DistributedSampler(
-        data, num_replicas=ranks, rank=rank, shuffle=shuffle, seed=seed, drop_last=drop_last
+        data, num_replicas=1, rank=0, shuffle=shuffle, seed=seed
     )
     with warnings.catch_warnings():  # torchdata calls what newer PyTorch deprecates
         warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
         return StatefulDataLoader(
             data,
-            batch_size=batch // ranks,
+            batch_size=batch,
             sampler=sampler,
             drop_last=drop_last,
             collate_fn=lambda clips: clips,
         )
-
-
-def resident(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array where batches are gathered from: on the device if it takes less than half of what
-    is free there, else in the host's memory."""
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda" and array.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return tensor.pin_memory()
-    return tensor.to(device)

@@ -1,43 +1,68 @@
 """The state of an unfinished run on disk, from which the next start of the same run continues."""
 
-import contextlib
-import fcntl
 import os
+import secrets
 import sys
 import time
 import zipfile
+from collections.abc import Callable
+from glob import escape
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+
+from errors import UserError
 
 DAYS = 30  # that a killed run may wait for its next start
 
 
-class Unsaved(ValueError):
+class Unsaved(UserError):
     """The state could not be written; what was saved before it is kept."""
 
 
 class Checkpoint:
-    """A file that appears whole or not at all, and goes when the run is done.
+    """An atomically written checkpoint, deleted when the run finishes.
+
+    Each process that uses it holds a lock beside it while it lives, so that nobody deletes it. Two
+    that do the same run at once save the same states.
 
     Args:
         path: of the file; its name tells this run from all others.
         minutes: how far apart saves are.
         writes: whether this process saves; every process loads.
-        stale: which other checkpoints in the folder go when this run is done, as a pattern of their
-            names without suffix: those of its parts, whose names begin with its own, and what was
-            last used `DAYS` ago. One that a process uses stays.
+        stale: which other checkpoints in the folder are deleted when this run finishes, as a
+            pattern of their names without suffix: those of its parts, whose names begin with its
+            own, and what was last used `DAYS` ago. One that a process uses stays.
+        abandoned: whether whoever waits for this run is gone; it is then saved and ends.
     """
 
     def __init__(
-        self, path: Path, *, minutes: float = 10.0, writes: bool = True, stale: str = ""
+        self,
+        path: Path,
+        *,
+        minutes: float = 10.0,
+        writes: bool = True,
+        stale: str = "",
+        abandoned: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path, self.minutes, self.writes, self.stale = path, minutes, writes, stale
+        self.abandoned = abandoned
         self.last = time.monotonic()
         if writes:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.used = _locked(path.with_suffix(".lock"), fcntl.LOCK_SH)
+            self.lock = FileLock(path.with_suffix(f".{secrets.token_hex(4)}.lock"))
+            self.lock.acquire()
+
+    def part(self, name: str) -> "Checkpoint":
+        """The checkpoint of a part of this run, which is done after the part."""
+        return Checkpoint(
+            self.path.with_name(f"{self.path.stem}-{name}{self.path.suffix}"),
+            minutes=self.minutes,
+            writes=self.writes,
+            abandoned=self.abandoned,
+        )
 
     @property
     def due(self) -> bool:
@@ -91,31 +116,39 @@ class Checkpoint:
             ) from None
 
     def remove(self) -> None:
-        """The run is done: its files go, and those of stale ones."""
+        """Deletes the files of this run, which is done, and those of stale ones."""
         if not self.writes:
             return
-        self.used.close()
-        own = self.path.with_suffix(".lock")
-        found = self.path.parent.glob(f"{self.stale}.lock") if self.stale else ()
+        self.lock.release()
+        found = {self.path.stem}
+        if self.stale:
+            others = self.path.parent.glob(f"{self.stale}.lock")
+            found |= {lock.name.rsplit(".", 2)[0] for lock in others}
         long_ago = time.time() - DAYS * 24 * 3600
-        for path in {own, *found}:
-            # of another process: in use, or gone by now
-            with contextlib.suppress(BlockingIOError, FileNotFoundError):
-                if path.stem.startswith(own.stem) or path.stat().st_mtime < long_ago:
-                    with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                        for suffix in (".pt", ".partial", ".aside", ".lock"):
-                            path.with_suffix(suffix).unlink(missing_ok=True)
+        for name in found:
+            locks = [*self.path.parent.glob(f"{escape(name)}.{'[0-9a-f]' * 8}.lock")]
+            used = max((_modified(lock) for lock in locks), default=0.0)
+            if not name.startswith(self.path.stem) and used >= long_ago:
+                continue
+            if all([_unlocked(lock) for lock in locks]):
+                for suffix in (".pt", ".partial", ".aside"):
+                    (self.path.parent / f"{name}{suffix}").unlink(missing_ok=True)
 
 
-def _locked(path: Path, kind: int) -> IO[str]:
-    """This file, locked as `flock` calls it until it is closed."""
-    while True:
-        file = path.open("w")
-        try:
-            fcntl.flock(file, kind)
-        except BlockingIOError:
-            file.close()
-            raise
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # it was another process's, which deleted it
+def _unlocked(path: Path) -> bool:
+    """Whether no process holds this lock; its file, which one that was killed left, is deleted."""
+    lock = FileLock(path)
+    try:
+        with lock.acquire(timeout=0):
+            path.unlink(missing_ok=True)
+    except Timeout:
+        return False
+    return True
+
+
+def _modified(path: Path) -> float:
+    """When a file was last modified; one that is gone by now, just now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()

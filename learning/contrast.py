@@ -18,6 +18,7 @@ TERMS = {
     "is": ("instance", "spatial"),
 }
 DOMAINS = ("temporal", "spatial", "instance")
+MARGIN = torch.finfo(torch.float32).eps  # of similarities: what is nearer is rounding
 
 
 def contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
@@ -32,13 +33,25 @@ def contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
     return torch.cat([positive, negative], dim=1) / temperature
 
 
+@torch.no_grad()
+def own_key_found(query: Tensor, key: Tensor, queue: Tensor, logits: Tensor) -> Tensor:
+    """Which queries (B,) are more similar to their own key than to any of the queue's.
+
+    The arguments are those of `contrast` and its result. That rounds the similarities to equal keys
+    differently; here the own key is compared with the hardest negative by the similarity to their
+    difference, which is exactly 0 where they are equal. So a collapsed network finds none.
+    """
+    hardest = queue[logits[:, 1:].argmax(dim=1)]
+    return (query * (key - hardest)).sum(dim=1) > MARGIN
+
+
 class SCDNet(nn.Module):
     """A query projector, its momentum copy for the keys, and a queue of past keys for each domain.
 
     Args:
         query: the network to train.
         queue: length K of each queue.
-        momentum: m of the key's update, key = m * key + (1 - m) * query.
+        momentum: m of the key network's update, key = m * key + (1 - m) * query.
         temperature: of the similarities.
         terms: which of the four InfoNCE terms make the loss.
     """
@@ -72,37 +85,35 @@ class SCDNet(nn.Module):
         """Two views (B, 3, T, V, M) of the same clips -> the loss, and every term and the contrast
         accuracy (%).
 
-        Moves the key network and enters the keys into their queues, so it is one training step's
-        forward. The accuracy is how often a query of the `si` term, or else of the first term, is
-        nearest to its own key.
+        One training step's forward pass: it updates the key network and enqueues the keys. The
+        accuracy is how often a query of the `si` term, or else of the first term, is more similar
+        to its own key than to any of the queue.
         """
         queries = self.query(query_view)
         with torch.no_grad():
             self.momentum_update()
             keys = self.key(key_view)
-        # Similarities are compared in fp32, whatever precision the networks run in.
+        # Similarities are computed in fp32, whatever precision the networks run in.
         with torch.autocast(query_view.device.type, enabled=False):
-            return self.compare(queries, keys)
+            return self.loss(queries, keys)
 
-    def compare(
+    def loss(
         self, queries: Sequence[Tensor], keys: Sequence[Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and figures of projections z_t, z_s, z_i of both views; enters the keys."""
-        query, key = (
-            {d: F.normalize(z.float(), dim=1) for d, z in zip(DOMAINS, zs, strict=True)}
-            for zs in (queries, keys)
-        )
+        """The loss, its terms and the accuracy of the projections z_t, z_s, z_i of both views;
+        enqueues the keys.
+        """
+        query, key = _normalised(queries), _normalised(keys)
         figures: dict[str, Tensor] = {}
         target = torch.zeros(len(queries[0]), dtype=torch.long, device=queries[0].device)
         for term in self.terms:
-            asked, answered = TERMS[term]
+            of_query, of_key = TERMS[term]
             # The backward pass needs the queue as it was before `enqueue`.
-            queue = self.queue(answered).clone()
-            logits = contrast(query[asked], key[answered], queue, self.temperature)
+            queue = self.queue(of_key).clone()
+            logits = contrast(query[of_query], key[of_key], queue, self.temperature)
             figures[term] = F.cross_entropy(logits, target)
             if term == "si" or "accuracy" not in figures:
-                # Strictly: where all keys are the same, no query has found its own.
-                found = logits[:, 0] > logits[:, 1:].amax(dim=1)
+                found = own_key_found(query[of_query], key[of_key], queue, logits)
                 figures["accuracy"] = found.float().mean() * 100
         loss = torch.stack([figures[term] for term in self.terms]).sum()
         self.enqueue(key)
@@ -110,23 +121,27 @@ class SCDNet(nn.Module):
 
     @torch.no_grad()
     def warm_up_queue(self, view: Tensor) -> None:
-        """Enters the keys of a view (B, 3, T, V, M) without a training step."""
-        zs = self.key(view)
-        self.enqueue({d: F.normalize(z.float(), dim=1) for d, z in zip(DOMAINS, zs, strict=True)})
+        """Enqueues the keys of a view (B, 3, T, V, M) without a training step."""
+        self.enqueue(_normalised(self.key(view)))
 
     @torch.no_grad()
     def momentum_update(self) -> None:
-        """The key network's parameters move towards the query network's."""
+        """Moves the key network's parameters towards the query network's."""
         torch._foreach_lerp_(
             list(self.key.parameters()), list(self.query.parameters()), 1 - self.momentum
         )
 
     @torch.no_grad()
     def enqueue(self, keys: dict[str, Tensor]) -> None:
-        """The keys of all processes replace the oldest of their queues, which hold a whole number
-        of batches."""
-        entered = gather(torch.stack([keys[domain] for domain in DOMAINS], dim=1))
-        start, count = int(self.pointer), len(entered)
+        """The keys (B, D) of each domain, of all processes, replace the oldest of its queue."""
+        new = gather(torch.stack([keys[domain] for domain in DOMAINS], dim=1))
+        length = len(self.queue("instance"))
+        rows = (self.pointer + torch.arange(len(new), device=new.device)) % length
         for number, domain in enumerate(DOMAINS):
-            self.queue(domain)[start : start + count] = entered[:, number]
-        self.pointer.fill_((start + count) % len(self.queue("instance")))
+            self.queue(domain).index_copy_(0, rows, new[:, number])
+        self.pointer.add_(len(new)).remainder_(length)
+
+
+def _normalised(projections: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The projections z_t, z_s, z_i (B, D) with norm 1, by domain."""
+    return {d: F.normalize(z.float(), dim=1) for d, z in zip(DOMAINS, projections, strict=True)}

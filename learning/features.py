@@ -1,44 +1,51 @@
-"""What a frozen network says of clips: batched inference on evaluation views."""
+"""Features of a frozen encoder: batched inference on evaluation views."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from learning.views import evaluation_view, stream
+from errors import UserError
+from learning.clips import DeviceClips
+from learning.views import evaluation_view
 from skeletons.memory import keep_freed_memory
 
 
 @torch.inference_mode()
 def extract(
     network: Callable[[Tensor], Tensor],
-    frames: Tensor,
-    offsets: Tensor,
-    clips: Tensor,
+    clips: DeviceClips,
+    indices: np.ndarray,
     *,
     size: int,
-    kind: str,
-    parents: Sequence[int],
+    stream: str,
     centre_crop: float,
     batch: int,
     precision: str = "fp32",
-    device: torch.device | None = None,
     progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
 ) -> Tensor:
-    """`network` of the evaluation view of each of `clips` (N,), as (N, D) float32 on the CPU.
+    """The features (N, D) float32 of the clips `indices` (N,), on the CPU: `network` of their
+    evaluation views.
 
-    Its products are computed in `precision`, fp32 or bf16, the views always in fp32.
+    Matrix products are computed in `precision`, fp32 or bf16, views always in fp32. A module must
+    be in evaluation mode, where a row depends on its own clip alone.
 
-    `frames` (F, M, V, 3) and `offsets` (clips + 1,) are the dataset's, on one device, the network
-    on `device` or there too. A module must be in evaluation mode, where a row depends on its own
-    clip alone.
+    Raises:
+        UserError: a feature is not finite; names the first such clip.
     """
     keep_freed_memory()
     rows = []
-    device = device or frames.device
-    for some in progress(clips.to(frames.device).split(batch)):
-        joints = evaluation_view(frames, offsets, some, size, centre_crop)
-        view = stream(joints, kind, tuple(parents))
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            rows.append(network(view.to(device)).float().cpu())
-    return torch.cat(rows)
+    for part in progress(torch.from_numpy(indices).split(batch)):
+        view = evaluation_view(clips, part, size=size, stream=stream, centre_crop=centre_crop)
+        with torch.autocast(clips.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            rows.append(network(view).float().cpu())
+    features = torch.cat(rows)
+    bad = ~features.isfinite().all(dim=1)
+    if bad.any():
+        raise UserError(
+            f"the features of {int(bad.sum()):,} of {len(bad):,} clips are not finite, first of "
+            f"clip {indices[int(bad.byte().argmax())]} (counted from 0 in the store): the weights "
+            "or the prepared clips are broken"
+        )
+    return features

@@ -1,16 +1,20 @@
-"""Fine-tuning: the encoder and a linear layer on it, trained together on labelled clips."""
+"""Fine-tuning: an encoder and a linear layer on it, trained together on labelled clips."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learning.checkpoint import Checkpoint
+from learning.clips import DeviceClips
 from learning.features import extract
 from learning.loop import autocast, train
+from learning.probes import topk_accuracy
+from learning.schedule import SGD
 from learning.views import Crop, cropped_view
 from model.distributed import parallel
 from model.encoder import Encoder
@@ -33,78 +37,72 @@ class Classifier(nn.Module):
 
 def fine_tune(
     encoder: Encoder,
-    frames: Tensor,
-    offsets: Tensor,
-    labels: Tensor,
+    clips: DeviceClips,
     loader: Any,
-    test: Tensor,
     *,
-    classes: int,
-    kind: str,
+    stream: str,
     crop: Crop,
-    centre_crop: float,
-    seed: int,
-    epochs: int,
-    lr: float,
-    milestones: Sequence[int],
-    momentum: float,
-    weight_decay: float,
-    batch: int,
+    sgd: SGD,
     precision: str = "fp32",
+    seed: int,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> Tensor:
-    """Fine-tunes a copy of `encoder` on the clips of `loader` and scores the clips `test` (N,).
+) -> Classifier:
+    """A copy of `encoder` and a new linear layer, both trained on the labels of the clips whose
+    indices `loader` gives (see `batches`).
 
-    A training view is a random crop of the clip, resized; nothing else is augmented. A test view
-    is the evaluation view. `frames` (F, M, V, 3), `offsets` (clips + 1,) and `labels` (clips,) are
-    the dataset's; labels are on the training device, the two others may be too. Returns the scores
-    (N, classes) of the last epoch.
+    A view is a random crop of the clip, resized; nothing else is augmented. Saves to `checkpoint`
+    and continues from it as `train` does, and raises what that raises.
     """
     torch.manual_seed(seed)
-    device = labels.device
-    network = Classifier(copy.deepcopy(encoder), classes=classes).to(device).train()
-    together = parallel(network)
-    size, parents = encoder.architecture["frames"], encoder.architecture["parents"]
+    network = Classifier(copy.deepcopy(encoder), classes=clips.classes).to(clips.device).train()
+    classify = parallel(network)
+    size = encoder.architecture["frames"]
 
-    def step(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(indices: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         view = cropped_view(
-            frames,
-            offsets,
-            clips.to(frames.device),
-            size=size,
-            kind=kind,
-            parents=parents,
-            crop=crop,
-            seed=seed,
-            epoch=epoch,
+            clips, indices, size=size, stream=stream, crop=crop, seed=seed, epoch=epoch
         )
-        with autocast(device, precision):
-            scores = together(view.to(device))
-        return F.cross_entropy(scores.float(), labels[clips.to(device)]), {}
+        with autocast(clips.device, precision):
+            scores = classify(view)
+        labels = clips.labels[indices.to(clips.device, non_blocking=True)]
+        return F.cross_entropy(scores.float(), labels), {}
 
-    train(
-        step,
-        network,
-        loader,
-        seed=seed,
-        epochs=epochs,
-        lr=lr,
-        milestones=milestones,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    train(step, network, loader, sgd=sgd, seed=seed, checkpoint=checkpoint, progress=progress)
+    return network.eval()
+
+
+def scores(
+    classifier: Classifier,
+    clips: DeviceClips,
+    indices: np.ndarray,
+    *,
+    stream: str,
+    centre_crop: float,
+    batch: int,
+) -> Tensor:
+    """The classifier's scores (N, classes) of the evaluation views of the clips `indices` (N,)."""
     return extract(
-        network.eval(),
-        frames,
-        offsets,
-        test,
-        size=size,
-        kind=kind,
-        parents=parents,
+        classifier,
+        clips,
+        indices,
+        size=classifier.encoder.architecture["frames"],
+        stream=stream,
         centre_crop=centre_crop,
         batch=batch,
-        device=device,
     )
+
+
+def accuracy(
+    classifier: Classifier,
+    clips: DeviceClips,
+    indices: np.ndarray,
+    *,
+    stream: str,
+    centre_crop: float,
+    batch: int,
+) -> tuple[float, ...]:
+    """Top-1 and top-5 accuracy (%) of the classifier on the clips `indices` (N,)."""
+    found = scores(classifier, clips, indices, stream=stream, centre_crop=centre_crop, batch=batch)
+    labels = clips.labels[torch.from_numpy(indices).to(clips.device)]
+    return topk_accuracy(found, labels.cpu(), (1, 5))

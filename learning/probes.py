@@ -1,7 +1,6 @@
 """Probes of frozen features: linear classification, nearest-neighbour retrieval, scores.
 
-Features are (N, D) float tensors and labels (N,) int64 tensors on one device; accuracies are per
-cent.
+Accuracies are per cent.
 """
 
 import math
@@ -14,9 +13,27 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from errors import UserError
 from learning.schedule import step_lr
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+class Labelled(NamedTuple):
+    """Features (N, D) float of clips and their labels (N,) int64, on one device."""
+
+    features: Tensor
+    labels: Tensor
+
+
+def _refuse_not_finite(features: Tensor, what: str) -> None:
+    """Raises UserError if a feature is NaN or infinite; takes no memory for good ones."""
+    low, high = features.aminmax()
+    if not bool(low.isfinite() & high.isfinite()):
+        row = int((~features.isfinite()).any(dim=1).byte().argmax())
+        raise UserError(
+            f"the {what} features of row {row} are not finite: no accuracy can be told from them"
+        )
 
 
 # ---- Linear classification -----------------------------------------------------------------------
@@ -54,10 +71,8 @@ class LinearProbe:
 
 
 def linear_probe(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
+    train: Labelled,
+    test: Labelled,
     *,
     classes: int,
     epochs: int,
@@ -73,10 +88,14 @@ def linear_probe(
 
     `progress` wraps the range of epochs, for a progress bar. The last, smaller batch of an epoch is
     used. Weights and order come from `seed` on the CPU, so they do not depend on the device.
-    Raises ValueError if the loss stops being finite.
+
+    Raises:
+        UserError: a feature is not finite, or the loss stops being finite.
     """
-    x, labels = train_features.to(device), train_labels.to(device)
-    test_x, test_y = test_features.to(device), test_labels.to(device)
+    for name, part in (("training", train), ("test", test)):
+        _refuse_not_finite(part.features, name)
+    x, labels = (tensor.to(device) for tensor in train)
+    test_x, test_y = (tensor.to(device) for tensor in test)
     generator = torch.Generator().manual_seed(seed)
     weight = torch.empty(classes, x.shape[1]).normal_(0, 0.01, generator=generator)
     weight = weight.to(device).requires_grad_()
@@ -95,7 +114,7 @@ def linear_probe(
             total += loss.detach() * len(rows)
         train_loss = total.item() / len(x)
         if not math.isfinite(train_loss):
-            raise ValueError(f"linear probe: loss is {train_loss} in epoch {epoch} at lr {rate:g}")
+            raise UserError(f"linear probe: loss is {train_loss} in epoch {epoch} at lr {rate:g}")
         with torch.no_grad():
             scores = F.linear(test_x, weight, bias)
             test_loss = F.cross_entropy(scores, test_y).item()
@@ -117,10 +136,8 @@ class Retrieval:
 
 
 def retrieval(
-    queries: Tensor,
-    query_labels: Tensor,
-    gallery: Tensor,
-    gallery_labels: Tensor,
+    queries: Labelled,
+    gallery: Labelled,
     *,
     k: int = 1,
     chunk: int = 1024,
@@ -128,14 +145,15 @@ def retrieval(
 ) -> Retrieval:
     """Label each query by the majority of its k nearest neighbours.
 
-    Among labels with equally many votes the one with the nearest neighbour wins.
+    Among labels with equally many votes the one with the nearest neighbour wins. Raises as
+    `nearest` does.
     """
-    neighbours = nearest(queries, gallery, k, chunk, progress=progress)
-    labels = gallery_labels[neighbours]
+    neighbours = nearest(queries.features, gallery.features, k, chunk, progress=progress)
+    labels = gallery.labels[neighbours]
     votes = (labels[:, :, None] == labels[:, None]).sum(2)
     winner = votes.argmax(1, keepdim=True)  # the first of equals
     predictions = labels.gather(1, winner)[:, 0]
-    return Retrieval(predictions, neighbours, _percent(predictions == query_labels))
+    return Retrieval(predictions, neighbours, _percent(predictions == queries.labels))
 
 
 def nearest(
@@ -144,10 +162,15 @@ def nearest(
     """Indices (Q, k) of the k rows of `gallery` with the largest cosine to each query.
 
     The nearest comes first. Holds (chunk, gallery) similarities at a time and no second copy of the
-    features. Raises ValueError if the gallery has fewer than k rows.
+    features.
+
+    Raises:
+        UserError: the gallery has fewer than k rows, or a feature is not finite.
     """
     if k > len(gallery):
-        raise ValueError(f"{k} nearest neighbours asked for, the gallery has {len(gallery)} clips")
+        raise UserError(f"{k} nearest neighbours asked for, the gallery has {len(gallery)} clips")
+    for name, features in (("query", queries), ("gallery", gallery)):
+        _refuse_not_finite(features, name)
     # A query's own norm scales all its similarities alike and leaves their order.
     scale = 1 / torch.linalg.vector_norm(gallery, dim=1).clamp(min=1e-12)
     found = [

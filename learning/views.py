@@ -1,22 +1,23 @@
 """Views of a clip: cropped and resized in time, as one of three streams, augmented for pretraining.
 
-Everything works on a batch of clips on the frames' device and never waits for it. A clip comes from
-`frames` (F, M, V, 3), all clips of a dataset one after another, and `offsets` (N + 1), the row
-where each begins; a view is (B, 3, T, V, M). M is bodies, V joints, T `size` frames, lengths are
-metres.
+A view is (B, 3, T, V, M): M bodies, V joints, T `size` frames, lengths in metres. It is made of a
+whole batch at once where the clips' frames are, without waiting for the device, and handed out on
+the device of the networks.
 
 Every random number of a view is a function of (seed, epoch, clip, view): it depends neither on the
 batch that a clip is in, nor on the process or the device that draws it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor
 
+from learning.clips import DeviceClips
 from learning.randomness import uniforms
 from model.graph import adjacency
 
@@ -41,33 +42,34 @@ def crop_resize(frames: Tensor, start: Tensor, length: Tensor, size: int) -> Ten
     return rearrange(clip, "b t m v c -> b c t v m")
 
 
-def stream(x: Tensor, kind: str, parents: tuple[int, ...]) -> Tensor:
-    """Joint positions `x` (B, 3, T, V, M) as the stream `kind`, of the same shape.
+def as_stream(x: Tensor, stream: str, parents: tuple[int, ...]) -> Tensor:
+    """Joint positions `x` (B, 3, T, V, M) as one of the `STREAMS`, of the same shape.
 
     joint: the positions themselves; bone: joint minus its parent, zero for the root, its own
     parent; motion: next frame minus this one, zero in the last.
     """
-    match kind:
+    match stream:
         case "joint":
             return x
         case "bone":
             return x - x[:, :, :, _index(parents, x.device)]
         case "motion":
             return x.diff(dim=2, append=x[:, :, -1:])
-    raise ValueError(f"stream is {kind!r}, must be one of {', '.join(STREAMS)}")
+    raise ValueError(f"stream is {stream!r}, must be one of {', '.join(STREAMS)}")
 
 
 def evaluation_view(
-    frames: Tensor, offsets: Tensor, clips: Tensor, size: int, centre_crop: float = 0.95
+    clips: DeviceClips, indices: Tensor, *, size: int, stream: str, centre_crop: float = 0.95
 ) -> Tensor:
-    """The joint stream of the central part `centre_crop` of each of `clips` (B,), resized."""
-    first, frame_count = _extent(offsets, clips)
+    """The central part `centre_crop` of each of the clips `indices` (B,), resized."""
+    first, frame_count = clips.extent(_moved(indices, clips.frames.device))
     start = ((1 - centre_crop) * frame_count.double() / 2).long()
-    return crop_resize(frames, first + start, frame_count - 2 * start, size)
+    x = crop_resize(clips.frames, first + start, frame_count - 2 * start, size)
+    return as_stream(x, stream, clips.layout.parents).to(clips.device)
 
 
 # ---- Augmentations: settings, and what a row of uniform numbers makes of them --------------------
-# Each is switched off by probability 0. The defaults are the paper's.
+# Each but the crop is switched off by probability 0. The defaults are the paper's.
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,35 @@ class TemporalMask:
         return repeat(mask, "b block -> b (block frame)", frame=size // self.blocks)
 
 
+@dataclass(frozen=True)
+class Augmentations:
+    """How the random views of pretraining are made, each step after the one before it."""
+
+    crop: Crop = Crop()
+    rotate: Rotate = Rotate()
+    flip: Flip = Flip()
+    shear: Shear = Shear()
+    spatial_mask: SpatialMask = SpatialMask()
+    temporal_mask: TemporalMask = TemporalMask()
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Mapping[str, Any]]) -> "Augmentations":
+        """From the settings of each by its name, all of them."""
+        return cls(
+            crop=Crop(**settings["crop"]),
+            rotate=Rotate(**settings["rotate"]),
+            flip=Flip(**settings["flip"]),
+            shear=Shear(**settings["shear"]),
+            spatial_mask=SpatialMask(**settings["spatial_mask"]),
+            temporal_mask=TemporalMask(**settings["temporal_mask"]),
+        )
+
+    def draw(self, seed: int, epoch: int, clips: Tensor, view: int | Tensor) -> tuple[Tensor, ...]:
+        """The uniform numbers (B, draws) of each augmentation, in the order of the fields."""
+        counts = [getattr(self, field.name).draws for field in fields(self)]
+        return uniforms(seed, epoch, clips, view, sum(counts)).split(counts, dim=1)
+
+
 class View(NamedTuple):
     """Views `x` (B, 3, T, V, M) and what of them is masked: `joints` (B, V), `frames` (B, T)."""
 
@@ -210,70 +241,61 @@ class View(NamedTuple):
 
 
 def training_view(
-    frames: Tensor,
-    offsets: Tensor,
-    clips: Tensor,
+    clips: DeviceClips,
+    indices: Tensor,
     *,
     size: int,
-    kind: str,
-    parents: tuple[int, ...],
-    swap: tuple[int, ...],
-    crop: Crop,
-    rotate: Rotate,
-    flip: Flip,
-    shear: Shear,
-    spatial_mask: SpatialMask,
-    temporal_mask: TemporalMask,
+    stream: str,
+    augmentations: Augmentations,
     seed: int,
     epoch: int,
     view: int | Tensor,
 ) -> View:
-    """A random view of each of `clips` (B,) for pretraining.
+    """A random view of each of the clips `indices` (B,) for pretraining.
+
+    Views are told apart by `view`: one number for all, or one a clip (B,), so that one call makes
+    the query and the key views of a batch.
 
     Call it outside autocast, which would round coordinates, and outside torch.compile, whose
     compiler rejects integer constants that wrap around.
-
-    `parents` gives each joint's parent (a root is its own) and `swap` the joint that a flip puts in
-    its place. Views are told apart by `view`: one number for all, or one a clip (B,), so that one
-    call makes the query and the key views of a batch.
     """
-    settings = (crop, rotate, flip, shear, spatial_mask, temporal_mask)
-    counts = [augmentation.draws for augmentation in settings]
-    u = uniforms(seed, epoch, clips, view, sum(counts)).split(counts, dim=1)
-    u_crop, u_rotate, u_flip, u_shear, u_spatial, u_temporal = u
-
-    first, frame_count = _extent(offsets, clips)
-    start, length = crop.window(u_crop, frame_count)
-    x = stream(crop_resize(frames, first + start, length, size), kind, parents)
+    indices = _moved(indices, clips.frames.device)
+    u_crop, u_rotate, u_flip, u_shear, u_spatial, u_temporal = augmentations.draw(
+        seed, epoch, indices, view
+    )
+    first, frame_count = clips.extent(indices)
+    start, length = augmentations.crop.window(u_crop, frame_count)
+    x = crop_resize(clips.frames, first + start, length, size)
+    x = as_stream(x, stream, clips.layout.parents)
 
     # The flip reorders joints and the two others mix coordinates, so it may follow both.
-    matrix = shear.matrix(u_shear) @ rotate.matrix(u_rotate)
+    matrix = augmentations.shear.matrix(u_shear) @ augmentations.rotate.matrix(u_rotate)
     x = einsum(matrix, x, "b i j, b j t v m -> b i t v m")
-    flipped = rearrange(flip.chosen(u_flip), "b -> b 1 1 1 1")
-    x = torch.where(flipped, x[:, :, :, _index(swap, x.device)], x)
+    flipped = rearrange(augmentations.flip.chosen(u_flip), "b -> b 1 1 1 1")
+    x = torch.where(flipped, x[:, :, :, _index(clips.layout.swap, x.device)], x)
 
-    joints = spatial_mask.hidden(u_spatial, parents)
-    hidden_frames = temporal_mask.hidden(u_temporal, size)
-    hidden = rearrange(joints, "b v -> b 1 1 v 1") | rearrange(hidden_frames, "b t -> b 1 t 1 1")
-    return View(x.masked_fill(hidden, 0), joints, hidden_frames)
+    joints = augmentations.spatial_mask.hidden(u_spatial, clips.layout.parents)
+    frames = augmentations.temporal_mask.hidden(u_temporal, size)
+    hidden = rearrange(joints, "b v -> b 1 1 v 1") | rearrange(frames, "b t -> b 1 t 1 1")
+    return View(x.masked_fill(hidden, 0).to(clips.device), joints, frames)
 
 
 def cropped_view(
-    frames: Tensor,
-    offsets: Tensor,
-    clips: Tensor,
+    clips: DeviceClips,
+    indices: Tensor,
     *,
     size: int,
-    kind: str,
-    parents: tuple[int, ...],
+    stream: str,
     crop: Crop,
     seed: int,
     epoch: int,
 ) -> Tensor:
-    """A random crop of each of `clips` (B,), resized and not augmented, for fine-tuning."""
-    first, frame_count = _extent(offsets, clips)
-    start, length = crop.window(uniforms(seed, epoch, clips, 0, crop.draws), frame_count)
-    return stream(crop_resize(frames, first + start, length, size), kind, parents)
+    """A random crop of each of the clips `indices` (B,), resized, else as it is: fine-tuning's."""
+    indices = _moved(indices, clips.frames.device)
+    first, frame_count = clips.extent(indices)
+    start, length = crop.window(uniforms(seed, epoch, indices, 0, crop.draws), frame_count)
+    x = crop_resize(clips.frames, first + start, length, size)
+    return as_stream(x, stream, clips.layout.parents).to(clips.device)
 
 
 def _integers(u: Tensor, end: Tensor | int) -> Tensor:
@@ -286,10 +308,9 @@ def _chosen(u: Tensor, probability: float) -> Tensor:
     return u[:, 0] < probability
 
 
-def _extent(offsets: Tensor, clips: Tensor) -> tuple[Tensor, Tensor]:
-    """First row and number of rows of each clip."""
-    first = offsets[clips]
-    return first, offsets[clips + 1] - first
+def _moved(indices: Tensor, device: torch.device) -> Tensor:
+    """The indices on a device, without waiting for the work that is queued there."""
+    return indices.to(device, non_blocking=True)
 
 
 # Constants are kept on their device: a copy from the host would wait for all work queued there.

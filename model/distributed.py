@@ -1,7 +1,9 @@
 """One process or many: what a training step needs to know of the others. Alone, nothing happens."""
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -46,7 +48,30 @@ def rank() -> int:
 
 def ranks() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not _alone else 1
+
+
+_alone = False  # whether this process computes what the others compute as well
+
+
+@contextlib.contextmanager
+def dealt(batch: Tensor) -> Iterator[tuple[Tensor, float]]:
+    """This process's part of a batch (B,) of clips, dealt out in turn, and its weight: the mean
+    over the processes of weight * (mean over the part) is the mean over the batch.
+
+    A batch of fewer clips than processes, as the last of an epoch may be, is computed whole by each
+    of them: within this context it is as if there were no others.
+    """
+    global _alone
+    if len(batch) >= ranks():
+        part = batch[rank() :: ranks()]
+        yield part, len(part) * ranks() / len(batch)
+        return
+    _alone = True
+    try:
+        yield batch, 1.0
+    finally:
+        _alone = False
 
 
 def gather(x: Tensor) -> Tensor:

@@ -1,14 +1,11 @@
-"""Features of one run: every clip of the protocol through the frozen encoder, and the untrained."""
-
-import shutil
-from pathlib import Path
+"""Extract features of one run with the frozen encoder, and with the same encoder untrained."""
 
 import numpy as np
 import torch
-import zarr
 
-from experiment import console, params
-from learning.batches import resident
+from experiment import artifacts, console, params
+from experiment.artifacts import Features
+from learning.clips import DeviceClips
 from learning.features import extract
 from model import distributed
 from model.encoder import Encoder, load_encoder
@@ -18,40 +15,38 @@ from skeletons import protocols, store
 
 def main(run: str) -> str:
     p = params.read()
-    chosen_run = p.runs[run]
-    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
-    clips = store.read(f"data/{dataset}.zarr")
-    split = protocols.split(clips, p.datasets[dataset].protocols[protocol].rule)
-    device = distributed.join(p.machine.device)
-    frames = resident(clips.frames, device)
-    offsets = torch.from_numpy(clips.offsets).to(frames.device)
+    described = p.runs[run]
+    stored = store.read(artifacts.store(described.dataset))
+    rule = p.datasets[described.dataset].protocols[described.protocol].rule
+    split = protocols.split(stored, rule)
+    clips = DeviceClips.of(stored, distributed.join(p.machine.device))
 
-    encoder = load_encoder(f"data/weights/{run}.pt")
+    encoder = load_encoder(artifacts.weights(run))
+    encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
     torch.manual_seed(p.seed)
     untrained = Encoder(**encoder.architecture).eval()
 
-    path = Path(f"data/features/{run}.zarr")
-    shutil.rmtree(path, ignore_errors=True)
-    group = zarr.create_group(path)
-    for part, chosen in zip(("train", "test"), split, strict=True):
-        arrays = {"clip": chosen, "label": clips.label[chosen].astype(np.int64)}
-        for name, network in (("features", encoder), ("untrained", untrained)):
-            arrays[name] = extract(
-                folded(network).to(device).represent,
-                frames,
-                offsets,
-                torch.from_numpy(chosen),
-                size=encoder.architecture["frames"],
-                kind=stream,
-                parents=clips.layout.parents,
-                **dict(p.embed),
-                device=device,
-                progress=console.bar(f"embed {run}: {part}, {name}", "batch"),
-            ).numpy()
-        for name, array in arrays.items():
-            chunks = (min(4096, len(array)), *array.shape[1:])
-            group.create_array(f"{part}/{name}", data=np.ascontiguousarray(array), chunks=chunks)
-    group.attrs["classes"] = clips.classes
+    def features(network: Encoder, indices: np.ndarray, title: str) -> np.ndarray:
+        return extract(
+            folded(network).to(clips.device).represent,
+            clips,
+            indices,
+            size=encoder.architecture["frames"],
+            stream=described.stream,
+            **dict(p.embed),
+            progress=console.bar(f"embed {run}: {title}", "batch"),
+        ).numpy()
+
+    sides = {
+        side: Features(
+            clip=indices,
+            label=stored.label[indices].astype(np.int64),
+            features=features(encoder, indices, f"{side}, pretrained"),
+            untrained=features(untrained, indices, f"{side}, untrained"),
+        )
+        for side, indices in zip(("train", "test"), split, strict=True)
+    }
+    path = artifacts.write_features(run, sides, classes=clips.classes)
     return f"{path}: {' and '.join(f'{len(part)} clips' for part in split)} for training and test"
 
 

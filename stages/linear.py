@@ -1,24 +1,22 @@
-"""Linear evaluation of one run: a linear classifier on frozen features, and on untrained ones."""
+"""Evaluate one run by a linear classifier on its frozen features, and on the untrained ones."""
 
-import numpy as np
 import torch
 
 from experiment import artifacts, console, metrics, params
 from experiment.artifacts import Scores
-from learning.probes import class_accuracy, confusion, linear_probe
+from learning.probes import Labelled, class_accuracy, confusion, linear_probe
 from model import distributed
 
 
 def main(run: str) -> str:
     p = params.read()
     train, test = (artifacts.read_features(run, side) for side in ("train", "test"))
+    train_labels, test_labels = (torch.from_numpy(side.label) for side in (train, test))
     classes, device = artifacts.classes(run), distributed.join(p.machine.device)
     probes = {
         name: linear_probe(
-            torch.from_numpy(getattr(train, name)),
-            torch.from_numpy(train.label),
-            torch.from_numpy(getattr(test, name)),
-            torch.from_numpy(test.label),
+            Labelled(torch.from_numpy(getattr(train, name)), train_labels),
+            Labelled(torch.from_numpy(getattr(test, name)), test_labels),
             classes=classes,
             **dict(p.linear),
             seed=p.seed,
@@ -31,7 +29,9 @@ def main(run: str) -> str:
     scores = trained.scores.cpu()
     artifacts.write_scores(run, Scores(test.clip, test.label, scores.numpy()))
 
-    matrix = confusion(scores.argmax(1), torch.from_numpy(test.label), classes)
+    matrix = confusion(scores.argmax(1), test_labels, classes)
+    # Every action that any clip has is a row and a column, if nothing was taken for it, too.
+    cells = matrix + torch.cat([train_labels, test_labels]).bincount(minlength=classes).diag()
     folder = f"metrics/linear/{run}"
     metrics.write_rows(f"{folder}-epochs.json", [epoch._asdict() for epoch in trained.epochs])
     metrics.write_rows(
@@ -39,7 +39,7 @@ def main(run: str) -> str:
         [
             {"action": action + 1, "top1": top1}
             for action, top1 in enumerate(class_accuracy(matrix).tolist())
-            if np.isfinite(top1)
+            if matrix[action].sum()
         ],
     )
     metrics.write_rows(
@@ -50,7 +50,7 @@ def main(run: str) -> str:
                 "predicted": predicted + 1,
                 "clips": int(matrix[actual, predicted]),
             }
-            for actual, predicted in matrix.nonzero().tolist()
+            for actual, predicted in cells.nonzero().tolist()
         ],
     )
     return metrics.write(

@@ -1,159 +1,98 @@
-"""Contrastive pretraining of one run: the protocol's training clips, without their labels.
+"""Pretrain the encoder of one run by contrast: the protocol's training clips, without labels.
 
-Labels, and the test clips, only measure how far it has come, and only if `pretrain.probe` asks.
+Labels, and the test clips, only say how far it has come, and only if `pretrain.probe` asks.
 """
 
-from itertools import cycle, islice
-from pathlib import Path
+import sys
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from experiment import console, metrics, params, scratch
-from learning.batches import batches, resident
+from experiment import artifacts, checks, console, metrics, params, scratch
+from experiment.schema import Params
+from learning.batches import batches
+from learning.clips import DeviceClips
 from learning.contrast import TERMS, SCDNet
-from learning.features import extract
-from learning.loop import autocast, deterministic, train
-from learning.probes import linear_probe
-from learning.views import Crop, Flip, Rotate, Shear, SpatialMask, TemporalMask, training_view
+from learning.loop import deterministic
+from learning.pretrain import linear_curve, pretrain
+from learning.schedule import SGD
+from learning.views import Augmentations
 from model import distributed
 from model.encoder import Encoder, Projector, save_encoder
-from model.folding import folded
 from skeletons import protocols, store
+from skeletons.layout import Layout
 
 FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others
 
 
 def main(run: str) -> str:
     p = params.read()
-    settings, views, seed = p.pretrain.model_dump(), p.views.model_dump(), p.seed
-    chosen_run = p.runs[run]
-    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
-    rule = p.datasets[dataset].protocols[protocol].rule
-    clips = store.read(f"data/{dataset}.zarr")
-    chosen, test = protocols.split(clips, rule)
+    settings, described = p.pretrain, p.runs[run]
     device = distributed.join(p.machine.device)
     deterministic(device)
-    frames = resident(clips.frames, device)
-    offsets = torch.from_numpy(clips.offsets).to(frames.device)
-    labels = torch.from_numpy(clips.label.astype(np.int64))
-
-    torch.manual_seed(seed)
-    encoder = Encoder(parents=clips.layout.parents, bodies=clips.layout.bodies, **dict(p.encoder))
-    network = SCDNet(
-        Projector(encoder, projection=settings["projection"]),
-        queue=settings["queue"],
-        momentum=settings["momentum"],
-        temperature=settings["temperature"],
-        terms=settings["terms"],
-    ).to(device)
-    if settings["compile"]:
-        network.query.compile()
-        network.key.compile()
-    together = distributed.parallel(network, unused=len(settings["terms"]) < len(TERMS))
-
-    def pair(clips_of_batch: Tensor, epoch: int) -> Tensor:
-        indices = clips_of_batch.to(frames.device)
-        return training_view(
-            frames,
-            offsets,
-            indices.repeat(2),
-            size=p.encoder.frames,
-            kind=stream,
-            parents=clips.layout.parents,
-            swap=clips.layout.swap,
-            crop=Crop(**views["crop"]),
-            rotate=Rotate(**views["rotate"]),
-            flip=Flip(**views["flip"]),
-            shear=Shear(**views["shear"]),
-            spatial_mask=SpatialMask(**views["spatial_mask"]),
-            temporal_mask=TemporalMask(**views["temporal_mask"]),
-            seed=seed,
-            epoch=epoch,
-            view=torch.arange(2, device=frames.device).repeat_interleave(len(indices)),
-        ).x.to(device)
-
-    def step(clips_of_batch: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        both = pair(clips_of_batch, epoch)
-        with autocast(device, settings["precision"]):
-            return together(*both.chunk(2))
-
-    def measure(epoch: int) -> dict[str, float | None]:
-        """The linear accuracy of the encoder as it is, in the epochs that ask for it."""
-        probe = dict(settings["probe"])
-        every, centre_crop = probe.pop("every"), probe.pop("centre_crop")
-        if not every or distributed.rank() > 0:
-            return {}
-        if (epoch + 1) % every:
-            return {"linear_top1": None}
-        network = folded(encoder).represent  # a copy
-
-        def features(part: np.ndarray) -> Tensor:
-            return extract(
-                network,
-                frames,
-                offsets,
-                torch.from_numpy(part),
-                size=p.encoder.frames,
-                kind=stream,
-                parents=clips.layout.parents,
-                centre_crop=centre_crop,
-                batch=settings["batch"],
-                device=device,
-            )
-
-        trained = linear_probe(
-            features(chosen),
-            labels[chosen],
-            features(test),
-            labels[test],
-            classes=clips.classes,
-            **probe,
-            seed=seed,
-            device=device,
-        )
-        return {"linear_top1": trained.last.top1}
-
-    checkpoint = scratch.checkpoints("pretrain", run, minutes=p.machine.checkpoint_minutes)()
-    loader = batches(
-        chosen,
-        batch=settings["batch"],
-        seed=seed,
-        drop_last=True,
-        rank=distributed.rank(),
-        ranks=distributed.ranks(),
-    )
-    if settings["queue_start"] == "keys":
-        for some in islice(cycle(loader), settings["queue"] // settings["batch"]):
-            network.warm_up_queue(pair(some, -1).chunk(2)[1])
-    curve = train(
-        step,
+    stored = store.read(artifacts.store(described.dataset))
+    for line in checks.on_run(p, "runs", run, stored) if distributed.rank() == 0 else ():
+        print(f"pretrain {run}: {line}", file=sys.stderr)
+    clips = DeviceClips.of(stored, device)
+    rule = p.datasets[described.dataset].protocols[described.protocol].rule
+    train, test = protocols.split(stored, rule)
+    network = untrained(p, stored.layout).to(device)
+    encoder = network.query.encoder
+    checkpoint = scratch.checkpoint("pretrain", run, minutes=p.machine.checkpoint_minutes)
+    curve = pretrain(
         network,
-        loader,
-        seed=seed,
-        epochs=settings["epochs"],
-        lr=settings["lr"],
-        milestones=settings["milestones"],
-        schedule=settings["schedule"],
-        warmup=settings["warmup"],
-        momentum=settings["sgd_momentum"],
-        weight_decay=settings["weight_decay"],
-        measure=measure,
+        clips,
+        batches(train, batch=settings.batch, seed=p.seed, drop_last=True),
+        stream=described.stream,
+        augmentations=Augmentations.of(p.views.model_dump()),
+        sgd=SGD(
+            epochs=settings.epochs,
+            lr=settings.lr,
+            momentum=settings.sgd_momentum,
+            weight_decay=settings.weight_decay,
+            milestones=settings.milestones,
+            schedule=settings.schedule,
+            warmup=settings.warmup,
+        ),
+        precision=settings.precision,
+        seed=p.seed,
+        fill_queue=settings.queue_start == "keys",
+        evaluate=linear_curve(
+            encoder,
+            clips,
+            train,
+            test,
+            stream=described.stream,
+            every=settings.probe.every,
+            centre_crop=settings.probe.centre_crop,
+            batch=settings.batch,
+            probe=settings.probe.model_dump(exclude={"every", "centre_crop"}),
+            seed=p.seed,
+        ),
         checkpoint=checkpoint,
         progress=console.bar(f"pretrain {run}", "step"),
     )
     if distributed.rank() > 0:
         return ""
-    weights = Path(f"data/weights/{run}.pt")
+    weights = artifacts.weights(run)
     weights.parent.mkdir(parents=True, exist_ok=True)
-    save_encoder(encoder, weights, dataset=dataset, protocol=protocol, stream=stream)
-    metrics.write_csv(
-        f"metrics/pretrain/{run}.csv",
-        [{**{column: row[column] for column in FIRST if column in row}, **row} for row in curve],
-    )
+    save_encoder(encoder, weights, **dict(described))
+    rows = [{**{name: row[name] for name in FIRST if name in row}, **row} for row in curve]
+    metrics.write_csv(f"metrics/pretrain/{run}.csv", rows)
     checkpoint.remove()
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
+
+
+def untrained(p: Params, layout: Layout) -> SCDNet:
+    """The network as it starts."""
+    torch.manual_seed(p.seed)
+    encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))
+    projector = Projector(encoder, projection=p.pretrain.projection)
+    keys = {"queue", "momentum", "temperature", "terms"}
+    network = SCDNet(projector, **p.pretrain.model_dump(include=keys))
+    if p.pretrain.compile:
+        network.query.compile()
+        network.key.compile()
+    return network
 
 
 if __name__ == "__main__":

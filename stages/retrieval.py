@@ -1,22 +1,26 @@
-"""Retrieval with one run's features: each test clip takes the label of its nearest neighbours."""
+"""Evaluate one run by retrieval: each test clip takes the label of its nearest training clips."""
 
 import torch
 
 from experiment import artifacts, console, metrics, params
-from learning.probes import retrieval
+from experiment.artifacts import Features
+from learning.probes import Labelled, retrieval
 from model import distributed
 
 
 def main(run: str) -> str:
     p = params.read()
-    train, test = (artifacts.read_features(run, side) for side in ("train", "test"))
     device = distributed.join(p.machine.device)
+    train, test = (artifacts.read_features(run, side) for side in ("train", "test"))
+
+    def labelled(side: Features, name: str) -> Labelled:
+        arrays = (getattr(side, name), side.label)
+        return Labelled(*(torch.from_numpy(array).to(device) for array in arrays))
+
     top1 = {
         name: retrieval(
-            torch.from_numpy(getattr(test, name)).to(device),
-            torch.from_numpy(test.label).to(device),
-            torch.from_numpy(getattr(train, name)).to(device),
-            torch.from_numpy(train.label).to(device),
+            labelled(test, name),
+            labelled(train, name),
             k=p.retrieval.k,
             progress=console.bar(f"retrieval {run}: {name}", "chunk"),
         ).top1

@@ -2,63 +2,75 @@
 
 import statistics
 
-from experiment import console, metrics, params, scratch
-from learning.task import Task
+from experiment import artifacts, console, metrics, params, scratch
+from learning.batches import batches
+from learning.clips import DeviceClips
+from learning.finetune import accuracy, fine_tune
+from learning.loop import deterministic
+from learning.schedule import SGD
+from learning.views import Crop
 from model import distributed
 from model.encoder import load_encoder
-from skeletons.protocols import draw_clips
+from skeletons import protocols, store
 
 
 def main(run: str) -> str:
     p = params.read()
-    settings, schedule = p.semi.model_dump(), p.finetune.model_dump()
-    chosen_run = p.runs[run]
-    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
-    rule = p.datasets[dataset].protocols[protocol].rule
-    task = Task(dataset, rule, p.machine.device)
-    weights = f"data/weights/{run}.pt"
-    encoder = load_encoder(weights)
+    settings, schedule, seed, described = p.semi, p.finetune, p.seed, p.runs[run]
+    rule = p.datasets[described.dataset].protocols[described.protocol].rule
+    device = distributed.join(p.machine.device)
+    deterministic(device)
+    stored = store.read(artifacts.store(described.dataset))
+    clips = DeviceClips.of(stored, device)
+    train, test = protocols.split(stored, rule)
+    encoder = load_encoder(artifacts.weights(run))
+    encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
+    finished = scratch.checkpoint("semi", run, minutes=p.machine.checkpoint_minutes)
+    done: dict[str, float] = finished.load() or {}
 
-    checkpoint = scratch.checkpoints("semi", run, minutes=p.machine.checkpoint_minutes)
-
-    def accuracy(fraction: float, draw: int) -> float:
-        chosen = task.train[
-            draw_clips(
-                task.clips.label[task.train],
-                fraction,
-                seed=p.seed,
-                draw=draw,
-                balanced=settings["balanced"],
-            )
-        ]
-        unfinished = checkpoint(f"-{fraction}-{draw}")
-        top1, _ = task.accuracy(
+    def top1_of(fraction: float, draw: int) -> float:
+        """The accuracy after fine-tuning on one draw of the labels."""
+        part = f"{fraction}-{draw}"
+        if part in done:
+            return done[part]
+        positions = protocols.draw_clips(
+            stored.label[train], fraction, seed=seed, draw=draw, balanced=settings.balanced
+        )
+        checkpoint = finished.part(part)
+        classifier = fine_tune(
             encoder,
-            chosen,
-            stream=stream,
-            seed=p.seed + draw,
-            schedule={
-                **schedule,
-                "epochs": settings["epochs"],
-                "milestones": settings["milestones"],
-            },
-            embed=p.embed.model_dump(),
-            checkpoint=unfinished,
+            clips,
+            batches(train[positions], batch=schedule.batch, seed=seed + draw, drop_last=False),
+            stream=described.stream,
+            crop=Crop(**dict(schedule.crop)),
+            sgd=SGD(
+                epochs=settings.epochs,
+                lr=schedule.lr,
+                momentum=schedule.momentum,
+                weight_decay=schedule.weight_decay,
+                milestones=settings.milestones,
+            ),
+            precision=schedule.precision,
+            seed=seed + draw,
+            checkpoint=checkpoint,
             progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
         )
-        found[f"{fraction}-{draw}"] = top1
-        finished.save(found)
-        unfinished.remove()
+        top1, _ = accuracy(
+            classifier,
+            clips,
+            test,
+            stream=described.stream,
+            centre_crop=p.embed.centre_crop,
+            batch=p.embed.batch,
+        )
+        done[part] = top1
+        finished.save(done)
+        checkpoint.remove()
         return top1
 
-    finished = checkpoint()
-    found: dict[str, float] = finished.load() or {}
     rows = []
-    for fraction in settings["fractions"]:
-        draws = [
-            found[part] if (part := f"{fraction}-{draw}") in found else accuracy(fraction, draw)
-            for draw in range(settings["draws"])
-        ]
+    for fraction in settings.fractions:
+        draws = [top1_of(fraction, draw) for draw in range(settings.draws)]
         spread = statistics.stdev(draws) if len(draws) > 1 else 0.0
         rows.append({"fraction": fraction, "top1": statistics.mean(draws), "std": spread})
     if distributed.rank() > 0:

@@ -1,33 +1,59 @@
-"""The upper bound of a run: the same encoder trained with all labels, from scratch."""
+"""The all-labels ceiling of a run: the same encoder trained from scratch with all labels."""
 
 import torch
 
-from experiment import console, metrics, params, scratch
-from learning.task import Task
+from experiment import artifacts, checks, console, metrics, params, scratch
+from learning.batches import batches
+from learning.clips import DeviceClips
+from learning.finetune import accuracy, fine_tune
+from learning.loop import deterministic
+from learning.schedule import SGD
+from learning.views import Crop
 from model import distributed
 from model.encoder import Encoder
+from skeletons import protocols, store
 
 
 def main(run: str) -> str:
     p = params.read()
-    schedule = {**p.finetune.model_dump(), **p.supervised.model_dump()}
-    chosen_run = p.supervised_runs[run]
-    dataset, protocol, stream = chosen_run.dataset, chosen_run.protocol, chosen_run.stream
-    rule = p.datasets[dataset].protocols[protocol].rule
-    task = Task(dataset, rule, p.machine.device)
+    described, schedule = p.supervised_runs[run], p.finetune
+    stream = described.stream
+    rule = p.datasets[described.dataset].protocols[described.protocol].rule
+    device = distributed.join(p.machine.device)
+    deterministic(device)
+    stored = store.read(artifacts.store(described.dataset))
+    checks.on_run(p, "supervised_runs", run, stored)
+    clips = DeviceClips.of(stored, device)
+    train, test = protocols.split(stored, rule)
     torch.manual_seed(p.seed)
-    layout = task.clips.layout
+    layout = clips.layout
     encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))
-    checkpoint = scratch.checkpoints("supervised", run, minutes=p.machine.checkpoint_minutes)()
-    top1, top5 = task.accuracy(
+    checkpoint = scratch.checkpoint("supervised", run, minutes=p.machine.checkpoint_minutes)
+    classifier = fine_tune(
         encoder,
-        task.train,
+        clips,
+        batches(train, batch=schedule.batch, seed=p.seed, drop_last=False),
         stream=stream,
+        crop=Crop(**dict(schedule.crop)),
+        sgd=SGD(
+            epochs=p.supervised.epochs,
+            lr=p.supervised.lr,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
+            milestones=p.supervised.milestones,
+        ),
+        precision=schedule.precision,
         seed=p.seed,
-        schedule=schedule,
-        embed=p.embed.model_dump(),
         checkpoint=checkpoint,
         progress=console.bar(f"supervised {run}", "step"),
+    )
+    top1, top5 = accuracy(
+        classifier,
+        clips,
+        test,
+        stream=stream,
+        centre_crop=p.embed.centre_crop,
+        batch=p.embed.batch,
     )
     if distributed.rank() > 0:
         return ""

@@ -1,29 +1,55 @@
 """Transfer of one run: fine-tune everything on all labels of another dataset's protocol."""
 
-from experiment import console, metrics, params, scratch
-from learning.task import Task
+from experiment import artifacts, console, metrics, params, scratch
+from learning.batches import batches
+from learning.clips import DeviceClips
+from learning.finetune import accuracy, fine_tune
+from learning.loop import deterministic
+from learning.schedule import SGD
+from learning.views import Crop
 from model import distributed
 from model.encoder import load_encoder
+from skeletons import protocols, store
 
 
 def main(transfer: str) -> str:
     p = params.read()
-    schedule = {**p.finetune.model_dump(), **p.transfer.model_dump()}
-    described = p.transfers[transfer]
-    source, target, protocol = described.run, described.target, described.protocol
-    rule = p.datasets[target].protocols[protocol].rule
-    task = Task(target, rule, p.machine.device)
-    weights = f"data/weights/{source}.pt"
-    checkpoint = scratch.checkpoints("transfer", transfer, minutes=p.machine.checkpoint_minutes)()
-    top1, top5 = task.accuracy(
-        load_encoder(weights),
-        task.train,
-        stream=p.runs[source].stream,
+    described, schedule = p.transfers[transfer], p.finetune
+    stream = p.runs[described.run].stream
+    rule = p.datasets[described.target].protocols[described.protocol].rule
+    device = distributed.join(p.machine.device)
+    deterministic(device)
+    stored = store.read(artifacts.store(described.target))
+    clips = DeviceClips.of(stored, device)
+    train, test = protocols.split(stored, rule)
+    encoder = load_encoder(artifacts.weights(described.run))
+    encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
+    checkpoint = scratch.checkpoint("transfer", transfer, minutes=p.machine.checkpoint_minutes)
+    classifier = fine_tune(
+        encoder,
+        clips,
+        batches(train, batch=schedule.batch, seed=p.seed, drop_last=False),
+        stream=stream,
+        crop=Crop(**dict(schedule.crop)),
+        sgd=SGD(
+            epochs=p.transfer.epochs,
+            lr=schedule.lr,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
+            milestones=p.transfer.milestones,
+        ),
+        precision=schedule.precision,
         seed=p.seed,
-        schedule=schedule,
-        embed=p.embed.model_dump(),
         checkpoint=checkpoint,
         progress=console.bar(f"transfer {transfer}", "step"),
+    )
+    top1, top5 = accuracy(
+        classifier,
+        clips,
+        test,
+        stream=stream,
+        centre_crop=p.embed.centre_crop,
+        batch=p.embed.batch,
     )
     if distributed.rank() > 0:
         return ""

@@ -135,9 +135,42 @@ def test_a_collapsed_network_finds_no_key() -> None:
     same = [torch.ones(4, 8)] * 3
     for domain in DOMAINS:
         net.queue(domain).copy_(F.normalize(torch.ones(16, 8), dim=1))
-    _, figures = net.compare(same, same)
+    _, figures = net.loss(same, same)
     assert figures["accuracy"] == 0
     assert figures["ti"].item() == pytest.approx(math.log(17), rel=1e-5)
+
+
+@pytest.mark.parametrize("dim", [16, 128])
+def test_a_collapsed_network_finds_no_key_however_its_vectors_are_rounded(dim: int) -> None:
+    """All projections are the same random vector, exactly or but for the last bit."""
+    encoder = Encoder(parents=KINECT_V2.parents, frames=16, width=8, dim=16, heads=4)
+    for draw in range(200):
+        torch.manual_seed(draw)
+        net = SCDNet(Projector(encoder, projection=dim), queue=16)
+        z = F.normalize(torch.randn(1, dim), dim=1)
+        # In each row some numbers are the next larger ones, as another order of a sum gives them.
+        rounded = torch.where(torch.rand(8, dim) < 0.5, z, z.nextafter(2 * z))
+        for keys in (z.expand(8, dim), rounded):
+            for _ in range(2):
+                net.loss((z.expand(8, dim),) * 3, (keys,) * 3)
+            _, figures = net.loss((z.expand(8, dim),) * 3, (keys,) * 3)
+            assert figures["accuracy"] == 0, draw
+
+
+def test_the_accuracy_is_how_many_queries_find_their_own_key() -> None:
+    """Counted in float64, one query at a time."""
+    torch.manual_seed(0)
+    net = tiny(terms=("ti", "si"))
+    queries = [torch.randn(40, 8) for _ in DOMAINS]
+    keys = [queries[1] + 1.5 * torch.randn(40, 8) for _ in DOMAINS]
+    queue = net.queue("instance").double()
+    net.enqueue = lambda keys: None  # type: ignore[method-assign]  # 40 do not fit
+    found = 0
+    for query, key in zip(queries[1].double(), keys[2].double(), strict=True):
+        similarities = F.normalize(torch.stack([key, *queue]), dim=1) @ query
+        found += int(similarities[0] > similarities[1:].max())
+    assert 0 < found < 40
+    assert net.loss(queries, keys)[1]["accuracy"].item() == pytest.approx(100 * found / 40)
 
 
 def test_filling_enters_the_momentum_networks_keys() -> None:

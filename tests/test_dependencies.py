@@ -22,11 +22,12 @@ LAYERS = (
 )
 BELOW = {"skeletons.reading": {"skeletons"}, "skeletons.synthetic": {"skeletons"}}
 # Modules that decide no result: they read and check parameters, which DVC tracks value by value, or
-# talk to the user.
+# talk to the user; the launcher ends a run.
 NOT_TRACKED = {
     "errors.py",
     "experiment/checks.py",
     "experiment/console.py",
+    "experiment/launcher.py",
     "experiment/params.py",
     "experiment/pipeline.py",
     "experiment/schema.py",

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from errors import UserError
 from learning.probes import (
+    Labelled,
     class_accuracy,
     confusion,
     ensemble,
@@ -23,12 +25,13 @@ from skeletons.protocols import draw_clips
 CLASSES = 7
 
 
-def clusters(count: int, seed: int, noise: float = 1.0) -> tuple[Tensor, Tensor]:
+def clusters(count: int, seed: int, noise: float = 1.0) -> Labelled:
     """Features (count, 12) of noisy classes, and their labels."""
     centres = torch.randn(CLASSES, 12, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=generator)
-    return centres[labels] + noise * torch.randn(count, 12, generator=generator), labels
+    features = centres[labels] + noise * torch.randn(count, 12, generator=generator)
+    return Labelled(features, labels)
 
 
 SETTINGS = {
@@ -47,8 +50,9 @@ SETTINGS = {
 
 
 def test_linear_probe_is_a_plain_torch_loop() -> None:
-    (train_x, train_y), (test_x, test_y) = clusters(150, 1), clusters(60, 2)
-    probe = linear_probe(train_x, train_y, test_x, test_y, **SETTINGS)
+    train, test = clusters(150, 1), clusters(60, 2)
+    probe = linear_probe(train, test, **SETTINGS)
+    (train_x, train_y), (test_x, test_y) = train, test
 
     generator = torch.Generator().manual_seed(4)
     layer = nn.Linear(12, CLASSES)
@@ -82,23 +86,23 @@ def test_linear_probe_is_a_plain_torch_loop() -> None:
 
 
 def test_linear_probe_learns_and_reports_last_and_best() -> None:
-    (train_x, train_y), (test_x, test_y) = clusters(400, 1, 0.5), clusters(100, 2, 0.5)
-    probe = linear_probe(train_x, train_y, test_x, test_y, **SETTINGS)
+    train, test = clusters(400, 1, 0.5), clusters(100, 2, 0.5)
+    probe = linear_probe(train, test, **SETTINGS)
     assert probe.last is probe.epochs[-1]
     assert probe.last.top1 > 95
     assert probe.last.top5 >= probe.last.top1
     assert probe.best.top1 == max(epoch.top1 for epoch in probe.epochs)
-    assert topk_accuracy(probe.scores, test_y, (1,)) == (probe.last.top1,)
+    assert topk_accuracy(probe.scores, test.labels, (1,)) == (probe.last.top1,)
 
 
 def test_linear_probe_is_a_function_of_its_seed() -> None:
     train, test = clusters(150, 1), clusters(60, 2)
     global_state = torch.get_rng_state()
-    first = linear_probe(*train, *test, **SETTINGS)
+    first = linear_probe(train, test, **SETTINGS)
     assert torch.equal(torch.get_rng_state(), global_state)
     torch.rand(3)
-    again = linear_probe(*train, *test, **SETTINGS)
-    other = linear_probe(*train, *test, **SETTINGS | {"seed": 5})
+    again = linear_probe(train, test, **SETTINGS)
+    other = linear_probe(train, test, **SETTINGS | {"seed": 5})
     assert torch.equal(first.weight, again.weight)
     assert first.epochs == again.epochs
     assert not torch.equal(first.weight, other.weight)
@@ -112,15 +116,23 @@ def test_linear_probe_shows_its_progress() -> None:
             yield epoch
             seen.append(epoch)
 
-    linear_probe(*clusters(40, 1), *clusters(20, 2), **SETTINGS, progress=progress)
+    linear_probe(clusters(40, 1), clusters(20, 2), **SETTINGS, progress=progress)
     assert seen == list(range(6))
 
 
 def test_linear_probe_stops_at_a_loss_that_is_not_finite() -> None:
-    x, y = clusters(40, 1)
-    x[3, 2] = float("inf")
-    with pytest.raises(ValueError, match=r"linear probe: loss is nan in epoch 0 at lr 0\.5"):
-        linear_probe(x, y, x, y, **SETTINGS)
+    clips = clusters(40, 1)
+    with pytest.raises(UserError, match=r"linear probe: loss is nan in epoch 1 at lr 1e\+38"):
+        linear_probe(clips, clips, **SETTINGS | {"lr": 1e38})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("part", ["training", "test"])
+def test_linear_probe_refuses_features_that_are_not_finite(part: str, bad: float) -> None:
+    parts = {"training": clusters(40, 1), "test": clusters(40, 2)}
+    parts[part].features[3, 2] = bad
+    with pytest.raises(UserError, match=f"the {part} features of row 3 are not finite"):
+        linear_probe(*parts.values(), **SETTINGS)
 
 
 def test_step_lr() -> None:
@@ -159,15 +171,24 @@ def test_nearest_wants_a_gallery_of_at_least_k() -> None:
         nearest(torch.ones(2, 3), torch.ones(5, 3), 6)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("part", ["query", "gallery"])
+def test_retrieval_refuses_features_that_are_not_finite(part: str, bad: float) -> None:
+    parts = {"query": clusters(8, 1), "gallery": clusters(9, 2)}
+    parts[part].features[5, 0] = bad
+    with pytest.raises(UserError, match=f"the {part} features of row 5 are not finite"):
+        retrieval(*parts.values())
+
+
 @pytest.mark.parametrize("k", [1, 2, 4, 9])
 def test_retrieval_is_a_majority_vote(k: int) -> None:
-    (queries, query_labels), (gallery, gallery_labels) = clusters(70, 1, 2.0), clusters(90, 2, 2.0)
-    result = retrieval(queries, query_labels, gallery, gallery_labels, k=k, chunk=16)
-    neighbours = brute_force(queries, gallery, k)
+    queries, gallery = clusters(70, 1, 2.0), clusters(90, 2, 2.0)
+    result = retrieval(queries, gallery, k=k, chunk=16)
+    neighbours = brute_force(queries.features, gallery.features, k)
     assert torch.equal(result.neighbours, neighbours)
     right = 0
-    for prediction, row, label in zip(result.predictions, neighbours, query_labels, strict=True):
-        votes = gallery_labels[row].tolist()
+    for prediction, row, label in zip(result.predictions, neighbours, queries.labels, strict=True):
+        votes = gallery.labels[row].tolist()
         expected = max(votes, key=lambda vote: (votes.count(vote), -votes.index(vote)))
         assert prediction == expected
         right += int(expected == label)
@@ -179,7 +200,8 @@ def test_retrieval_breaks_ties_by_the_nearer() -> None:
     gallery = torch.stack([angles.cos(), angles.sin()], dim=1)
     query = torch.tensor([[1.0, 0.0]])
     for labels, expected in (([2, 1, 1, 2, 3], 2), ([3, 1, 2, 2, 1], 1), ([3, 1, 2, 0, 2], 2)):
-        result = retrieval(query, torch.tensor([2]), gallery, torch.tensor(labels), k=5)
+        clips = Labelled(gallery, torch.tensor(labels))
+        result = retrieval(Labelled(query, torch.tensor([2])), clips, k=5)
         assert result.neighbours.tolist() == [[0, 1, 2, 3, 4]]
         assert result.predictions.tolist() == [expected]
 

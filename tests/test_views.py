@@ -1,6 +1,8 @@
 """Views against golden arrays and against naive versions that take one clip at a time."""
 
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learning.clips import DeviceClips
+from learning.randomness import uniforms
 from learning.views import (
     SPATIAL_MASKS,
     STREAMS,
+    Augmentations,
     Crop,
     Flip,
     Rotate,
@@ -18,14 +23,13 @@ from learning.views import (
     SpatialMask,
     TemporalMask,
     View,
-    adjacency,
+    as_stream,
     crop_resize,
     cropped_view,
     evaluation_view,
-    stream,
     training_view,
-    uniforms,
 )
+from model.graph import adjacency
 from skeletons.sensors import LAYOUTS
 
 LAYOUT = LAYOUTS["kinect-v2"]
@@ -35,58 +39,53 @@ SIZE = 64
 LENGTHS = (1, 2, 30, 63, 64, 65, 103, 150, 300, 40, 77, 120)
 
 
-def packed(lengths: tuple[int, ...] = LENGTHS, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random clips one after another, and their offsets."""
+def packed(lengths: tuple[int, ...] = LENGTHS, seed: int = 0) -> DeviceClips:
+    """Random clips one after another."""
     offsets = torch.tensor([0, *np.cumsum(lengths)])
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(int(offsets[-1]), 2, JOINTS, 3, generator=generator), offsets
+    return of(torch.randn(int(offsets[-1]), 2, JOINTS, 3, generator=generator), offsets)
+
+
+def of(frames: Tensor, offsets: Tensor) -> DeviceClips:
+    return DeviceClips(
+        frames=frames,
+        offsets=offsets,
+        labels=torch.zeros(len(offsets) - 1, dtype=torch.int64),
+        classes=1,
+        layout=LAYOUT,
+        device=frames.device,
+    )
+
+
+def only(**given: Any) -> Augmentations:
+    """The given augmentations, all others switched off."""
+    off = {name: type(getattr(PAPER, name))(probability=0) for name in NAMES[1:]}
+    return Augmentations(**{"crop": Crop(scale_min=1, scale_max=1), **off, **given})
 
 
 def make_views(
-    frames: Tensor,
-    offsets: Tensor,
-    clips: Tensor,
+    clips: DeviceClips,
+    indices: Tensor,
+    augmentations: Augmentations | None = None,
     *,
-    kind: str = "joint",
-    crop: Crop | None = None,
-    rotate: Rotate | None = None,
-    flip: Flip | None = None,
-    shear: Shear | None = None,
-    spatial_mask: SpatialMask | None = None,
-    temporal_mask: TemporalMask | None = None,
-    seed: int = 7,
-    epoch: int = 3,
+    stream: str = "joint",
     view: int | Tensor = 1,
 ) -> View:
-    """A training view in which only the given augmentations are switched on."""
+    """A training view, by default with all augmentations switched off."""
     return training_view(
-        frames,
-        offsets,
         clips,
+        indices,
         size=SIZE,
-        kind=kind,
-        parents=PARENTS,
-        swap=SWAP,
-        crop=crop or Crop(scale_min=1, scale_max=1),
-        rotate=rotate or Rotate(probability=0),
-        flip=flip or Flip(probability=0),
-        shear=shear or Shear(probability=0),
-        spatial_mask=spatial_mask or SpatialMask(probability=0),
-        temporal_mask=temporal_mask or TemporalMask(probability=0),
-        seed=seed,
-        epoch=epoch,
+        stream=stream,
+        augmentations=augmentations or only(),
+        seed=7,
+        epoch=3,
         view=view,
     )
 
 
-PAPER = {
-    "crop": Crop(),
-    "rotate": Rotate(),
-    "flip": Flip(),
-    "shear": Shear(),
-    "spatial_mask": SpatialMask(),
-    "temporal_mask": TemporalMask(),
-}
+PAPER = Augmentations()
+NAMES = [field.name for field in fields(Augmentations)]
 
 
 # ---- Crop, resize, stream ------------------------------------------------------------------------
@@ -101,7 +100,7 @@ def interpolate(clip: Tensor, size: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [1, 16, 64])
 def test_crop_resize_is_interpolate_of_each_crop(size: int) -> None:
-    frames, _ = packed((400,))
+    frames = packed((400,)).frames
     start = torch.tensor([0, 399, 10, 11, 12, 100, 90, 0])
     length = torch.tensor([1, 1, 2, 63, 64, 65, 300, 400])
     views = crop_resize(frames, start, length, size)
@@ -115,22 +114,26 @@ def test_evaluation_view_equals_the_released_code() -> None:
     names = [name for name in golden if not name.startswith("crop95/")]
     clips = [torch.from_numpy(golden[name]) for name in names]
     offsets = torch.tensor([0, *np.cumsum([len(clip) for clip in clips])])
-    views = evaluation_view(torch.cat(clips), offsets, torch.arange(len(clips)), SIZE)
+    views = evaluation_view(
+        of(torch.cat(clips), offsets), torch.arange(len(clips)), size=SIZE, stream="joint"
+    )
     for view, name in zip(views, names, strict=True):
         np.testing.assert_allclose(view, golden[f"crop95/{name}"], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("keep", [0.95, 0.9, 0.5, 1.0])
-def test_evaluation_view_starts_where_python_arithmetic_does(keep: float) -> None:
+@pytest.mark.parametrize("centre_crop", [0.95, 0.9, 0.5, 1.0])
+def test_evaluation_view_starts_where_python_arithmetic_does(centre_crop: float) -> None:
     counts = range(1, 301)
     offsets = torch.tensor([0, *np.cumsum(counts)])
     # Each frame holds its own number within its clip, so the mean of a one-frame view is the
     # centre of the crop, and the first frame of a long view is its start.
     rows = torch.cat([torch.arange(n) for n in counts]).float()
     frames = rows[:, None, None, None].expand(-1, 2, JOINTS, 3)
-    views = evaluation_view(frames, offsets, torch.arange(300), 1200, keep)
+    views = evaluation_view(
+        of(frames, offsets), torch.arange(300), size=1200, stream="joint", centre_crop=centre_crop
+    )
     for n, view in zip(counts, views, strict=True):
-        start = int((1 - keep) * n / 2)
+        start = int((1 - centre_crop) * n / 2)
         assert view[0, 0, 0, 0] == start
         assert view[0, -1, 0, 0] == n - start - 1
 
@@ -142,46 +145,37 @@ def test_streams() -> None:
         bone[:, :, :, joint] = x[:, :, :, joint] - x[:, :, :, parent]
     for t in range(7):
         motion[:, :, t] = x[:, :, t + 1] - x[:, :, t]
-    assert torch.equal(stream(x, "joint", PARENTS), x)
-    assert torch.equal(stream(x, "bone", PARENTS), bone)
-    assert torch.equal(stream(x, "motion", PARENTS), motion)
+    assert torch.equal(as_stream(x, "joint", PARENTS), x)
+    assert torch.equal(as_stream(x, "bone", PARENTS), bone)
+    assert torch.equal(as_stream(x, "motion", PARENTS), motion)
     with pytest.raises(
         ValueError, match="stream is 'velocity', must be one of joint, bone, motion"
     ):
-        stream(x, "velocity", PARENTS)
+        as_stream(x, "velocity", PARENTS)
 
 
 def test_bone_and_motion_do_not_see_where_the_body_stands() -> None:
     x = torch.randn(2, 3, 8, JOINTS, 2, generator=torch.Generator().manual_seed(0)).double()
     shift = torch.tensor([1.0, -2.0, 3.0])[None, :, None, None, None]
     for kind in ("bone", "motion"):
-        torch.testing.assert_close(stream(x + shift, kind, PARENTS), stream(x, kind, PARENTS))
+        torch.testing.assert_close(as_stream(x + shift, kind, PARENTS), as_stream(x, kind, PARENTS))
 
 
 def test_the_stream_is_taken_after_the_resize() -> None:
-    frames, offsets = packed()
-    clips = torch.arange(len(LENGTHS))
-    joint = make_views(frames, offsets, clips, crop=Crop()).x
-    for kind in STREAMS:
-        x = make_views(frames, offsets, clips, crop=Crop(), kind=kind).x
-        assert torch.equal(x, stream(joint, kind, PARENTS))
+    clips, indices, crop = packed(), torch.arange(len(LENGTHS)), only(crop=Crop())
+    joint = make_views(clips, indices, crop).x
+    for stream in STREAMS:
+        x = make_views(clips, indices, crop, stream=stream).x
+        assert torch.equal(x, as_stream(joint, stream, PARENTS))
+        part = evaluation_view(clips, indices, size=SIZE, stream=stream)
+        plain = evaluation_view(clips, indices, size=SIZE, stream="joint")
+        assert torch.equal(part, as_stream(plain, stream, PARENTS))
 
 
 def test_cropped_view_is_a_training_view_without_augmentations() -> None:
-    frames, offsets = packed()
-    clips = torch.arange(len(LENGTHS))
-    plain = cropped_view(
-        frames,
-        offsets,
-        clips,
-        size=SIZE,
-        kind="bone",
-        parents=PARENTS,
-        crop=Crop(scale_min=0.5),
-        seed=7,
-        epoch=3,
-    )
-    same = make_views(frames, offsets, clips, kind="bone", crop=Crop(scale_min=0.5), view=0)
+    clips, indices, crop = packed(), torch.arange(len(LENGTHS)), Crop(scale_min=0.5)
+    plain = cropped_view(clips, indices, size=SIZE, stream="bone", crop=crop, seed=7, epoch=3)
+    same = make_views(clips, indices, only(crop=crop), stream="bone", view=0)
     torch.testing.assert_close(plain, same.x)
 
 
@@ -256,10 +250,10 @@ def test_uniforms_do_not_depend_on_the_batch() -> None:
 def test_every_device_draws_the_same() -> None:
     clips = torch.arange(1000)
     assert torch.equal(uniforms(3, 1, clips.cuda(), 1, 40).cpu(), uniforms(3, 1, clips, 1, 40))
-    frames, offsets = packed()
-    clips = torch.arange(len(LENGTHS))
-    here = make_views(frames, offsets, clips, **PAPER)
-    there = make_views(frames.cuda(), offsets.cuda(), clips.cuda(), **PAPER)
+    host, indices = packed(), torch.arange(len(LENGTHS))
+    here = make_views(host, indices, PAPER)
+    device = of(host.frames.cuda(), host.offsets.cuda())
+    there = make_views(device, indices, PAPER)
     torch.testing.assert_close(there.x.cpu(), here.x, rtol=0, atol=1e-4)
     assert torch.equal(there.joints.cpu(), here.joints)
     assert torch.equal(there.frames.cpu(), here.frames)
@@ -331,9 +325,9 @@ def naive_temporal_mask(mask: TemporalMask, u: np.ndarray) -> list[int]:
     return [frame for block in sorted(blocks) for frame in range(block * span, (block + 1) * span)]
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize(
-    "only",
+    "given",
     [
         {"crop": Crop()},
         {"rotate": Rotate(probability=1)},
@@ -342,36 +336,32 @@ def naive_temporal_mask(mask: TemporalMask, u: np.ndarray) -> list[int]:
         {"spatial_mask": SpatialMask(joints=12, hops=1)},
         {"spatial_mask": SpatialMask(kind="neighbourhood", seeds=2)},
         {"temporal_mask": TemporalMask(blocks=8, masked=3)},
-        PAPER,
+        {name: getattr(PAPER, name) for name in NAMES},
     ],
-    ids=lambda only: "all" if only is PAPER else next(iter(only)),
+    ids=lambda given: "all" if len(given) > 1 else next(iter(given)),
 )
-def test_training_view_equals_naive(only: dict, kind: str) -> None:
-    frames, offsets = packed()
-    clips = torch.tensor([11, 5, 8, 0, 8, 6, 7, 1, 2, 3, 4, 9, 10])
-    off = {
-        "crop": Crop(scale_min=1, scale_max=1),
-        **{name: type(PAPER[name])(probability=0) for name in list(PAPER)[1:]},
-    }
-    settings = off | only
-    views = make_views(frames, offsets, clips, kind=kind, **settings)
-    counts = [settings[name].draws for name in PAPER]
-    numbers = uniforms(7, 3, clips, 1, sum(counts)).numpy()
+def test_training_view_equals_naive(given: dict, stream: str) -> None:
+    clips = packed()
+    indices = torch.tensor([11, 5, 8, 0, 8, 6, 7, 1, 2, 3, 4, 9, 10])
+    augmentations = only(**given)
+    views = make_views(clips, indices, augmentations, stream=stream)
+    counts = [getattr(augmentations, name).draws for name in NAMES]
+    numbers = uniforms(7, 3, indices, 1, sum(counts)).numpy()
     for clip, u, x, joints, masked in zip(
-        clips.tolist(), numbers, views.x, views.joints, views.frames, strict=True
+        indices.tolist(), numbers, views.x, views.joints, views.frames, strict=True
     ):
         u_crop, u_rotate, u_flip, u_shear, u_spatial, u_temporal = np.split(
             u, np.cumsum(counts)[:-1]
         )
-        rows = frames[offsets[clip] : offsets[clip + 1]]
-        start, length = naive_window(settings["crop"], u_crop, len(rows))
+        rows = clips.frames[clips.offsets[clip] : clips.offsets[clip + 1]]
+        start, length = naive_window(augmentations.crop, u_crop, len(rows))
         resized = interpolate(rows[start : start + length], SIZE)
-        expected = stream(resized[None], kind, PARENTS)[0].double().numpy()
-        expected = naive_rotate(expected, settings["rotate"], u_rotate)
-        expected = naive_flip(expected, settings["flip"], u_flip)
-        expected = naive_shear(expected, settings["shear"], u_shear).copy()
-        hidden_joints = naive_spatial_mask(settings["spatial_mask"], u_spatial)
-        hidden_frames = naive_temporal_mask(settings["temporal_mask"], u_temporal)
+        expected = as_stream(resized[None], stream, PARENTS)[0].double().numpy()
+        expected = naive_rotate(expected, augmentations.rotate, u_rotate)
+        expected = naive_flip(expected, augmentations.flip, u_flip)
+        expected = naive_shear(expected, augmentations.shear, u_shear).copy()
+        hidden_joints = naive_spatial_mask(augmentations.spatial_mask, u_spatial)
+        hidden_frames = naive_temporal_mask(augmentations.temporal_mask, u_temporal)
         expected[:, :, hidden_joints] = 0
         expected[:, hidden_frames] = 0
         np.testing.assert_allclose(x, expected, rtol=0, atol=2e-5)
@@ -380,23 +370,38 @@ def test_training_view_equals_naive(only: dict, kind: str) -> None:
 
 
 def test_a_view_does_not_depend_on_the_batch() -> None:
-    frames, offsets = packed()
-    every = make_views(frames, offsets, torch.arange(len(LENGTHS)), **PAPER)
+    clips = packed()
+    every = make_views(clips, torch.arange(len(LENGTHS)), PAPER)
     for clip in (0, 4, 8):
-        alone = make_views(frames, offsets, torch.tensor([clip]), **PAPER)
+        alone = make_views(clips, torch.tensor([clip]), PAPER)
         torch.testing.assert_close(alone.x[0], every.x[clip])
         assert torch.equal(alone.joints[0], every.joints[clip])
 
 
 def test_query_and_key_of_one_call_are_those_of_two() -> None:
-    frames, offsets = packed()
-    clips = torch.arange(len(LENGTHS))
-    pair = make_views(
-        frames, offsets, clips.repeat(2), view=torch.arange(2).repeat_interleave(12), **PAPER
-    )
-    query, key = (make_views(frames, offsets, clips, view=view, **PAPER) for view in (0, 1))
+    clips, indices = packed(), torch.arange(len(LENGTHS))
+    pair = make_views(clips, indices.repeat(2), PAPER, view=torch.arange(2).repeat_interleave(12))
+    query, key = (make_views(clips, indices, PAPER, view=view) for view in (0, 1))
     torch.testing.assert_close(pair.x, torch.cat([query.x, key.x]))
     assert not torch.equal(query.x, key.x)
+
+
+def test_augmentations_are_read_by_their_names() -> None:
+    """No setting of one goes to another, and none is left at its default."""
+    assert Augmentations.of({name: asdict(getattr(PAPER, name)) for name in NAMES}) == PAPER
+    settings = {name: asdict(getattr(PAPER, name)) for name in NAMES}
+    for number, name in enumerate(NAMES):
+        field = "scale_min" if name == "crop" else "probability"
+        settings[name][field] = number / 10
+    read = Augmentations.of(settings)
+    assert [next(iter(asdict(getattr(read, name)).values())) for name in NAMES] == [
+        0.0,
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+    ]
 
 
 # ---- What the augmentations promise --------------------------------------------------------------
@@ -409,11 +414,10 @@ def draws(count: int) -> Tensor:
 
 
 def test_everything_switched_off_is_the_resized_clip() -> None:
-    frames, offsets = packed()
-    clips = torch.arange(len(LENGTHS))
-    view = make_views(frames, offsets, clips)
+    clips = packed()
+    view = make_views(clips, torch.arange(len(LENGTHS)))
     torch.testing.assert_close(
-        view.x, crop_resize(frames, offsets[:-1], offsets[1:] - offsets[:-1], SIZE)
+        view.x, crop_resize(clips.frames, clips.offsets[:-1], clips.offsets.diff(), SIZE)
     )
     assert not view.joints.any()
     assert not view.frames.any()
@@ -472,10 +476,9 @@ def test_shears_have_a_unit_diagonal_and_bounded_entries() -> None:
 
 
 def test_flip_exchanges_joints_and_keeps_coordinates() -> None:
-    frames, offsets = packed()
-    clips = torch.arange(len(LENGTHS))
-    plain = make_views(frames, offsets, clips).x
-    flipped = make_views(frames, offsets, clips, flip=Flip(probability=1)).x
+    clips, indices = packed(), torch.arange(len(LENGTHS))
+    plain = make_views(clips, indices).x
+    flipped = make_views(clips, indices, only(flip=Flip(probability=1))).x
     for joint, other in enumerate(SWAP):
         assert torch.equal(flipped[:, :, :, joint], plain[:, :, :, other])
 
@@ -508,9 +511,7 @@ def test_the_temporal_mask_has_exactly_its_blocks() -> None:
 
 
 def test_masked_joints_and_frames_are_zero_and_no_others() -> None:
-    frames, offsets = packed()
-    clips = torch.arange(len(LENGTHS))
-    view = make_views(frames, offsets, clips, **PAPER)
+    view = make_views(packed(), torch.arange(len(LENGTHS)), PAPER)
     hidden = view.joints[:, None, :] | view.frames[:, :, None]
     zero = (view.x == 0).all(1).all(-1)
     assert torch.equal(zero, hidden)

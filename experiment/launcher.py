@@ -1,0 +1,47 @@
+"""Whether the `dvc` that runs this stage is still there, however many shells and launchers lie
+between.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+
+def gone() -> Callable[[], bool]:
+    """A function that says whether `dvc` has ended without waiting for this process.
+
+    A process whose parent ends gets another one: so each process from this one up to `dvc` is asked
+    for its parent. A stage that was started by hand may outlive the shell it was started from.
+    """
+    links = _links(psutil.Process()) if "DVC_ROOT" in os.environ else []
+
+    def changed() -> bool:
+        try:
+            return any(child.ppid() != parent for child, parent in links)
+        except psutil.NoSuchProcess:
+            return True
+
+    return changed
+
+
+def _links(process: psutil.Process) -> list[tuple[psutil.Process, int]]:
+    """This process and its ancestors below `dvc`, each with the number of its parent; the first
+    alone where no ancestor is `dvc`, as when a program runs the pipeline.
+    """
+    links = []
+    for parent in process.parents():
+        links.append((process, parent.pid))
+        if _is_dvc(parent):
+            return links
+        process = parent
+    return links[:1]
+
+
+def _is_dvc(process: psutil.Process) -> bool:
+    try:
+        arguments = process.cmdline()
+    except psutil.Error:
+        return False
+    return any(Path(argument).name in ("dvc", "dvc.exe") for argument in arguments[:3])
