@@ -84,10 +84,10 @@ def test_the_checkpoint_lies_with_the_project_and_bears_the_stage_and_the_entry(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(project / "root"))
-    checkpoint = scratch.checkpoints("pretrain", "one", minutes=1)
+    checkpoint = scratch.checkpoint("pretrain", "one", minutes=1)
     digest = scratch.identity("pretrain", "one")
-    assert checkpoint().path == project / "root" / ".scratch" / f"pretrain-one-{digest}.pt"
-    assert checkpoint("-0.1").path.name == f"pretrain-one-{digest}-0.1.pt"
+    assert checkpoint.path == project / "root" / ".scratch" / f"pretrain-one-{digest}.pt"
+    assert checkpoint.part("0.1").path.name == f"pretrain-one-{digest}-0.1.pt"
 
 
 def test_names_are_filled_in_as_dvc_does(project: Path) -> None:
