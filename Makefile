@@ -1,33 +1,50 @@
-# `make` sets everything up and runs the pipeline; `make test` sets up and tests.
+# `make` sets everything up and runs the pipeline; `make help` lists the targets.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all repro test lint bench experiments
+.PHONY: all repro test test-lowest lint bench experiments help
 all: repro
 
-repro: .venv/installed
+repro: .venv/installed ## set up .venv and run every stage whose inputs have changed (`make` does this)
 	dvc repro
 
-test: .venv/installed
+test: .venv/installed ## run the tests
 	pytest -n auto --maxprocesses 4 --dist loadfile
 
-lint: .venv/installed
+lint: .venv/installed ## check style and types
 	ruff check
 	ruff format --check
 	mypy
 
-bench: .venv/installed
+bench: .venv/installed ## measure preparation and training; RELEASED=<checkout> compares with the released code
 	python -m bench.prepare
 	python -m bench.training
 
-# What experiments changed and what came of it; `dvc exp show` alone shows every parameter and file
-# too. DROP leaves out more columns: make experiments DROP='semi|transfer'.
-experiments: .venv/installed
+# `dvc exp show` alone shows every parameter and file, too.
+experiments: .venv/installed ## list what experiments changed and what came of it; DROP='semi|transfer' leaves columns out
 	@dvc exp show --only-changed --drop 'Created|State|Executor|params.yaml|.*/$(if $(DROP),|.*($(DROP)))'
 
+# The lowest versions are read off pyproject.toml, which has one requirement a line.
+test-lowest: export PATH := $(CURDIR)/.venv-lowest/bin:$(PATH)
+test-lowest: ## run the tests with the lowest versions that pyproject.toml allows; TORCH=2.13.0 takes another torch
+	$(PYTHON) -m venv .venv-lowest
+	sed -nE 's/^ +"([a-zA-Z0-9-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml $(if $(TORCH),| sed 's/^torch==.*/torch==$(TORCH)/') > .venv-lowest/lowest.txt
+	pip install --quiet --editable '.[test]' --constraint .venv-lowest/lowest.txt
+	pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS)
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
+		printf '%-12s %s\n' "$$target" "$$text"; done
+
+# `installed` names the folder of the project: the .venv of one that was moved or copied would run the
+# code of the old place.
+ifneq ($(shell cat .venv/installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv/installed
+endif
 .venv/installed: pyproject.toml
+	test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf .venv
 	$(PYTHON) -m venv .venv
 	pip install --quiet --editable '.[test,lint]'
 	# what the page of `dvc plots` draws its charts with, where there is no network
 	python -c 'import vl_convert; print(vl_convert.javascript_bundle())' > .venv/vega.js
-	touch $@
+	echo "$(CURDIR)" > $@
