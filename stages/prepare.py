@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiment import console, params
 from skeletons.reading.archive import ArchiveError
-from skeletons.reading.prepare import BrokenClips, prepare
+from skeletons.reading.prepare import BrokenClips, Dataset, prepare
 from skeletons.sensors import LAYOUTS
 
 
@@ -20,14 +20,16 @@ def main(dataset: str) -> str:
     try:
         report = prepare(
             output,
-            format=entry["format"],
-            layout=LAYOUTS[entry["layout"]],
-            classes=entry["classes"],
-            skeletons=[raw / name for name in entry["archives"]["skeletons"]],
-            labels=[raw / name for name in entry["archives"]["labels"]],
-            splits=[raw / name for name in entry["archives"]["splits"]],
-            leave_out=Path(entry["leave_out"]) if entry["leave_out"] else None,
-            expected=expected,
+            Dataset(
+                format=entry["format"],
+                layout=LAYOUTS[entry["layout"]],
+                classes=entry["classes"],
+                skeletons=[raw / name for name in entry["archives"]["skeletons"]],
+                labels=[raw / name for name in entry["archives"]["labels"]],
+                splits=[raw / name for name in entry["archives"]["splits"]],
+                leave_out=Path(entry["leave_out"]) if entry["leave_out"] else None,
+                expected=expected,
+            ),
             **settings,
             # DVC may run this in a copy of the project: unfinished work stays with the project
             scratch=Path(os.environ.get("DVC_ROOT", ""), ".scratch"),
