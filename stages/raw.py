@@ -1,6 +1,6 @@
 """Stage raw: a dataset's archives -> data/raw/<dataset>/.
 
-They are made up (source "synthetic"), linked or copied from a folder, or fetched from a URL.
+They are synthetic (source "synthetic"), linked or copied from a folder, or fetched from a URL.
 """
 
 import hashlib
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from experiment import console, params
-from skeletons import synthetic
+from skeletons import synthetic, zip_path
+from skeletons.reading import archive
 from skeletons.sensors import LAYOUTS
 
 RAW = Path("data/raw")
@@ -51,7 +52,7 @@ def generate(entry: dict[str, Any], settings: dict[str, Any], folder: Path) -> N
 def bring(entry: dict[str, Any], source: str, folder: Path) -> None:
     """Link, copy or fetch a dataset's archives from a folder or URL into another; check them."""
     stated = [name for names in entry["archives"].values() for name in names]
-    archives = sorted({outer(name) for name in stated})
+    archives = sorted({str(zip_path.split(name)[0]) for name in stated})
     for name in archives:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ValueError(f"params.yaml: archive {name} must be a path inside the source")
@@ -75,20 +76,18 @@ def bring(entry: dict[str, Any], source: str, folder: Path) -> None:
             link(place / name, folder / name)
     for name, md5 in entry["md5"].items():
         check(folder / name, md5)
-
-
-def outer(archive: str) -> str:
-    """The file or folder of an archive's name: `mine.zip/inner/folder` is in `mine.zip`."""
-    before, zipped, _ = archive.partition(".zip")
-    return before + zipped
+    for name in (*entry["archives"]["skeletons"], *entry["archives"]["labels"]):
+        archive.check(folder / name)
 
 
 def link(origin: Path, copy: Path) -> None:
     """Hard link a file or a folder's files; copy where the file system cannot."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    if origin.is_dir():
-        shutil.copytree(origin, copy, copy_function=lambda one, other: link(Path(one), Path(other)))
+    if origin.is_dir():  # whose mode is not copied: what is read-only there can be removed here
+        copy.mkdir(parents=True, exist_ok=True)
+        for entry in origin.iterdir():
+            link(entry, copy / entry.name)
         return
+    copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(origin.resolve(), copy)
     except OSError:

@@ -64,9 +64,9 @@ def read_group(
                 if not all(group.seen):
                     group.seen[:] = np.logical_or(group.seen, bodies.any(axis=(0, 1, 3))).tolist()
                 part = normalise(bodies, layout)
-                parts.append(
-                    part if task.keepbits is None else BitRound(task.keepbits).encode(part)
-                )
+                if task.keepbits is not None:
+                    part = BitRound(task.keepbits).encode(part).view(np.float32)
+                parts.append(part)
                 group.clips.append((clip, raw_frames, len(part)))
     return group, np.concatenate(parts)
 
