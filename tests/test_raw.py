@@ -73,6 +73,12 @@ def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
     assert raw.main("mine").startswith("data/raw/mine: ")
     assert sorted(project.brought) == ["mine/x.zip", "mine/y.zip"]
 
+    project.dataset("synthetic", ["x.ZIP/inner", "y.zipped", "z"])
+    raw.main("mine")
+    assert zipfile.is_zipfile(project.brought.pop("mine/x.ZIP"))
+    assert {Path(name).parts[1] for name in project.brought} - {"x.ZIP"} == {"y.zipped", "z"}
+    assert {Path(name).suffix for name in project.brought} - {".ZIP"} == {".skeleton"}
+
     archives = {"skeletons": ["v.zip"], "labels": ["l.zip"], "splits": ["s.txt"]}
     protocols = {"xsub": {"split": "s.txt"}}
     project.dataset("synthetic", [], "pku2", archives=archives, protocols=protocols)

@@ -12,7 +12,7 @@ FARTHEST = 100.0  # metres from the sensor, which sees no skeleton beyond ten
 LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second
 
 
-class BrokenClip(ValueError):
+class BrokenClip(Exception):
     """A clip that cannot be used: the reason, the line (from 1) and the file, when it is not the
     recording itself.
     """
