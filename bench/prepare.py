@@ -1,10 +1,11 @@
-"""How fast, large and hungry is `prepare`? Printed as tables; nothing here is a test.
+"""Time, memory and disk that `prepare` takes. Run on Linux, from the project's folder:
 
-    python -m bench.prepare [clips, 2000 by default [most clips under other names, 114480]]
+    [RELEASED=<checkout>] python -m bench.prepare [clips, 2000 [most clips, 114480]]
 
-The archive is made of the clips in ../shared/real/ntu, or else of tests/golden/edge, each brought
-to at least 50 frames and copied under new names with other last digits. RELEASED names a checkout
-of the released code, whose generator is then measured on the first of the same clips. Linux only.
+The archive holds `clips` copies, with other last digits, of the clips in ../shared/real/ntu, or
+else of tests/golden/edge, each brought to at least 50 frames; larger archives, up to `most` clips,
+name the same data again. RELEASED is a checkout of the released code
+(github.com/cong-wu/SCD-Net), whose generator is then measured on the first clips.
 """
 
 import copy
@@ -23,18 +24,21 @@ import numpy as np
 
 from skeletons.reading.formats import ntu
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 REAL, EDGE = ROOT.parent / "shared" / "real", ROOT / "tests" / "golden" / "edge"
 PREPARE = """
 import sys
 from pathlib import Path
 from skeletons.sensors import LAYOUTS
-from skeletons.reading.prepare import prepare
+from skeletons.reading.prepare import Dataset, prepare
 if __name__ == "__main__":
     source, format, output, workers, keepbits = sys.argv[1:]
     print(prepare(
-        Path(output), format=format, layout=LAYOUTS["kinect-v2"], classes=120,
-        skeletons=[Path(source)], labels=[Path(source).with_name("labels.zip")],
+        Path(output),
+        Dataset(
+            format=format, layout=LAYOUTS["kinect-v2"], classes=120,
+            skeletons=[Path(source)], labels=[Path(source).with_name("labels.zip")],
+        ),
         workers=int(workers), keepbits=int(keepbits) or None, scratch=Path(output).parent,
     ).frames)
 """

@@ -9,8 +9,8 @@ import numpy as np
 
 from errors import UserError
 from experiment import wording
-from experiment.schema import Archives, Dataset, Params
-from skeletons import protocols, synthetic
+from experiment.schema import Dataset, Params
+from skeletons import protocols, synthetic, zip_path
 from skeletons.reading import formats
 from skeletons.sensors import LAYOUTS
 from skeletons.store import Clips
@@ -164,15 +164,12 @@ def _datasets(p: Params) -> Iterator[str]:
             yield from _one_of(
                 f"sources.{name} is 'synthetic', and {file}format", dataset.format, synthetic.NAMES
             )
+        files = sorted({str(zip_path.split(name)[0]) for name in dataset.archives.files})
         for archive in dataset.archives.md5:
-            yield from _one_of(f"{file}archives.md5", archive, _outer(dataset.archives))
+            yield from _one_of(f"{file}archives.md5", archive, files)
     frames = p.synthetic.frames
     if len(frames) != 2 or frames[0] > frames[1]:
         yield f"synthetic.frames is {frames}, allowed: two integers, the smaller first"
-
-
-def _outer(archives: Archives) -> list[str]:
-    return sorted({*archives.skeletons, *archives.labels, *archives.splits})
 
 
 def _runs(p: Params) -> Iterator[str]:

@@ -79,6 +79,11 @@ class Archives(Section):
     cameras: Count | None = key("cameras of the complete dataset", default=None)
     access: str | None = key("where the archives are to be had", default=None)
 
+    @property
+    def files(self) -> list[str]:
+        """All that are named."""
+        return [*self.skeletons, *self.labels, *self.splits]
+
 
 def _side(fields: dict[str, Any]) -> dict[str, Any]:
     """One side of a rule: columns of the clips and their values."""

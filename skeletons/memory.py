@@ -1,4 +1,4 @@
-"""How the C library treats memory."""
+"""How the C library treats memory that was freed."""
 
 import contextlib
 import ctypes
@@ -6,8 +6,9 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
-def keep_freed_memory() -> None:
-    """Asks the C library to keep what a step frees for the next one, where it is glibc.
+def keep_freed_memory(most: int = 2**31 - 1) -> None:
+    """Ask the C library to keep up to `most` bytes of freed memory for the next arrays, where it is
+    glibc.
 
     By default large arrays go back to the system, which hands out the next ones page by page, each
     filled with zeros.
@@ -15,4 +16,4 @@ def keep_freed_memory() -> None:
     with contextlib.suppress(OSError, TypeError, AttributeError):  # no glibc: nothing to ask
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_TRIM_THRESHOLD, most)

@@ -10,11 +10,9 @@
 The group's attributes are the `layout` of the joints, so that a store is read without the sensors'
 own; the number of `classes`; the `format` of the archives; and `keepbits`.
 
-`frames` is kept in shards of many chunks, few files whatever the number of clips; a shard is
-written by one task.
+`frames` is kept in shards of many chunks: few files, whatever the number of clips.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,13 +23,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
 from skeletons.layout import Layout
 
 FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
 SHARD = 16_384  # frames of a file
 CHUNK = 1_024  # frames that are compressed together
-# Of a writer, which is one of several processes; each thread would keep memory for itself.
+# Of the writer, beside which other processes read; each thread would keep memory for itself.
 _ONE_THREAD = {"threading.max_workers": 1, "async.concurrency": 1}
 
 
@@ -86,34 +86,23 @@ def layout(group: zarr.Group) -> Layout:
     return Layout(**{name: _tuples(value) for name, value in found.items()})
 
 
-def write_shard(
-    folder: Path,
-    index: int,
-    frames: NDArray[np.float32],
-    *,
-    keepbits: int | None,
-    shard: int,
-    scratch: Path,
-) -> None:
-    """Write the shard of this index of a store's `frames`, whole or not at all.
+def encode_shard(frames: NDArray[np.float32], *, keepbits: int | None, shard: int) -> bytes:
+    """The bytes of a shard of a store's `frames`, wherever in the store it is.
 
-    `frames` holds the `shard` frames that lie in it, fewer for the last, rounded to `keepbits` if
-    that is not None. It is encoded beside, as the only shard of an array in the folder `scratch`,
-    which must be on the same file system: a shard's bytes do not depend on its place.
+    `frames` (F, M, V, 3) are the `shard` frames that lie in it, fewer for the last, rounded to
+    `keepbits` if that is not None.
     """
-    target = shard_file(folder, index, frames.ndim)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(scratch, ignore_errors=True)
+    files: dict[str, Buffer] = {}
     with zarr.config.set(_ONE_THREAD):
-        array = _create_frames(zarr.open_group(scratch, mode="w"), frames.shape, keepbits, shard)
+        group = zarr.open_group(MemoryStore(files), mode="w")
+        array = _create_frames(group, frames.shape, keepbits, shard)
         array[:] = frames
-    os.replace(shard_file(scratch, 0, frames.ndim), target)
-    shutil.rmtree(scratch)
+    return files["frames/c/0/0/0/0"].to_bytes()
 
 
-def shard_file(folder: Path, index: int, dimensions: int = 4) -> Path:
+def shard_file(folder: Path, index: int) -> Path:
     """The file of a shard of a store's `frames`."""
-    return folder.joinpath("frames", "c", str(index), *["0"] * (dimensions - 1))
+    return folder / "frames" / "c" / str(index) / "0" / "0" / "0"
 
 
 def finish(

@@ -13,6 +13,8 @@ from pathlib import Path
 from errors import UserError
 from experiment import artifacts, console, params
 from experiment.schema import Archives
+from skeletons import zip_path
+from skeletons.reading import archive
 
 
 def main(dataset: str) -> str:
@@ -37,14 +39,10 @@ def main(dataset: str) -> str:
 
 def bring(entry: Archives, source: str, folder: Path) -> None:
     """Link, copy or fetch a dataset's archives from a folder or URL into another; check them."""
-    stated = [*entry.skeletons, *entry.labels, *entry.splits]
-    archives = sorted({outer(name) for name in stated})
+    archives = sorted({str(zip_path.split(name)[0]) for name in entry.files})
     for name in archives:
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise UserError(f"params.yaml: archive {name} must be a path inside the source")
-    for name in entry.md5:
-        if name not in archives:
-            raise UserError(f"params.yaml: md5 of {name}, which is not one of the archives")
+            raise UserError(f"archive {name} must be a path inside the source")
     access = f"get it through {entry.access}" if entry.access else "ask its owner for it"
     if "://" in source:
         for name in archives:
@@ -62,20 +60,18 @@ def bring(entry: Archives, source: str, folder: Path) -> None:
             link(place / name, folder / name)
     for name, md5 in entry.md5.items():
         check(folder / name, md5)
-
-
-def outer(archive: str) -> str:
-    """The file or folder of an archive's name: `mine.zip/inner/folder` is in `mine.zip`."""
-    before, zipped, _ = archive.partition(".zip")
-    return before + zipped
+    for name in (*entry.skeletons, *entry.labels):
+        archive.check(folder / name)
 
 
 def link(origin: Path, copy: Path) -> None:
     """Hard link a file or a folder's files; copy where the file system cannot."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    if origin.is_dir():
-        shutil.copytree(origin, copy, copy_function=lambda one, other: link(Path(one), Path(other)))
+    if origin.is_dir():  # whose mode is not copied: what is read-only there can be removed here
+        copy.mkdir(parents=True, exist_ok=True)
+        for entry in origin.iterdir():
+            link(entry, copy / entry.name)
         return
+    copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(origin.resolve(), copy)
     except OSError:
@@ -93,13 +89,11 @@ def fetch(url: str, target: Path, access: str) -> None:
 def check(path: Path, md5: str) -> None:
     """Raise UserError unless a file has the stated md5."""
     if path.is_dir():
-        raise UserError(f"params.yaml: md5 of {path.name}, a folder: only files are checked")
+        raise UserError(f"archives.md5 has {path.name}, a folder: only files are checked")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
-        raise UserError(
-            f"{path.name}: its md5 is {found}, not {md5} as params.yaml says: get it anew"
-        )
+        raise UserError(f"{path.name}: its md5 is {found}, not the stated {md5}: get it anew")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Archives are read in place, and whatever is wrong with one is said in one line."""
 
+import gzip
+import pickle
 import struct
 import zipfile
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from skeletons import zip_path
 from skeletons.reading import archive
 from skeletons.reading.archive import ArchiveError
 
@@ -77,10 +81,17 @@ def test_a_name_that_leads_out_is_refused(make, name):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not a whole zip archive"),
+        (b"", "an empty file; an archive is a zip file, or a folder, of the dataset's raw files"),
         (b"PK\3\4 some of it", "not a whole zip archive"),
         (b"7z\xbc\xaf\x27\x1c more", "a 7z archive; unpack it and give the folder"),
-        (b"PK\5\6" + bytes(18), r"holds no \*.skeleton file"),
+        (gzip.compress(b"clips"), "a gzip file; unpack it and give the folder"),
+        (bytes(257) + b"ustar" + bytes(250), "a tar archive; unpack it and give the folder"),
+        (pickle.dumps([1, 2]), "a pickle of Python; an archive is a zip file, or a folder"),
+        (b"\x93NUMPY\1\0", "an array of NumPy .*; an archive is a zip file, or a folder"),
+        (b"1\r\n0\r\n", "a text file; an archive is a zip file, or a folder"),
+        (b"<!DOCTYPE html>", "a web page or XML; an archive is a zip file, or a folder"),
+        (b"\xff\xfe what", "not a zip archive; an archive is a zip file, or a folder"),
+        (b"PK\5\6" + bytes(18), r"holds no \*.skeleton file, nor any other"),
     ],
 )
 def test_what_is_not_a_zip_with_clips_is_refused(tmp_path, data, message):
@@ -88,6 +99,63 @@ def test_what_is_not_a_zip_with_clips_is_refused(tmp_path, data, message):
     path.write_bytes(data)
     with pytest.raises(ArchiveError, match=rf"clips.zip: {message}"):
         members(path)
+    if data[:2] != b"PK" or data[2:3] == b"\3":
+        with pytest.raises(ArchiveError, match=rf"clips.zip: {message}"):
+            archive.check(path)
+
+
+def test_upper_case_suffixes_are_the_same(make, tmp_path):
+    files = {"S1.SKELETON": b"", "S2.Skeleton": b"", "S3.skeletons": b""}
+    path = make(files).rename(tmp_path / "CLIPS.ZIP")
+    assert [m.stem for m in members(path)] == ["S1", "S2"]
+    with zipfile.ZipFile(path) as file:
+        file.extractall(tmp_path / "folder")
+    assert [m.stem for m in members(tmp_path / "folder")] == ["S1", "S2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "inside"),
+    [
+        ("mine.zip", "mine.zip", "."),
+        ("a/mine.zip/b/c", "a/mine.zip", "b/c"),
+        ("mine.ZIP/sub", "mine.ZIP", "sub"),
+        ("a.zip/b.zip/c", "a.zip", "b.zip/c"),
+        ("nturgb.zipped", "nturgb.zipped", "."),
+        ("my.zip_files/part", "my.zip_files/part", "."),
+        ("folder", "folder", "."),
+    ],
+)
+def test_a_path_is_split_at_its_zip_file(path, file, inside):
+    assert zip_path.split(path) == (Path(file), PurePosixPath(inside))
+
+
+def test_a_folder_is_no_zip_file_whatever_its_name(tmp_path):
+    folder = tmp_path / "my.zip" / "part"
+    folder.mkdir(parents=True)
+    (folder / "S1.skeleton").write_bytes(b"one")
+    (tmp_path / "my.zip" / "S2.skeleton").write_bytes(b"two")
+    assert [m.stem for m in members(folder)] == ["S1"]
+    assert zip_path.split(folder) == (folder, PurePosixPath())
+
+
+def test_zips_inside_an_archive_are_said_with_their_names(make, tmp_path):
+    path = make({"part/b.zip": b"", "part/a.ZIP": b"", "readme.txt": b""})
+    with pytest.raises(
+        ArchiveError, match=r"clips.zip: holds .*, but zip files: unpack it and name"
+    ):
+        members(path)
+    with zipfile.ZipFile(path) as file:
+        file.extractall(tmp_path / "folder")
+    with pytest.raises(ArchiveError, match=r"zip files: name each of them .*folder/part/a.ZIP$"):
+        members(tmp_path / "folder")
+    with pytest.raises(ArchiveError, match=r"holds no \*.skeleton file but \*.npy, \*.txt; is it"):
+        members(make({"a.npy": b"", "b.txt": b""}))
+
+
+def test_an_archive_is_checked_without_its_members(make, tmp_path):
+    archive.check(make())
+    archive.check(make() / "b")
+    archive.check(tmp_path)
 
 
 def test_a_truncated_zip_is_refused(make):

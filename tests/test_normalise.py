@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skeletons.reading.formats import ntu
-from skeletons.reading.normalise import largest_bodies, normalise
+from skeletons.reading.normalise import choose_bodies, largest_bodies, normalise
 from skeletons.sensors import LAYOUTS
 
 KINECT = LAYOUTS["kinect-v2"]
@@ -113,6 +113,18 @@ def test_prepared_clips_follow_the_rules_one_by_one(raw):
     np.testing.assert_allclose(
         normalise(largest_bodies(raw, 2), KINECT), naive(raw), rtol=0, atol=2e-5
     )
+
+
+def test_bodies_are_chosen_by_the_rule_of_the_format():
+    bodies = np.random.default_rng(0).normal(size=(3, 4, KINECT.joints, 3)) * [
+        [[[1]]],
+        [[[3]]],
+        [[[2]]],
+    ]
+    assert np.array_equal(choose_bodies(bodies, "energy", 2), bodies[[1, 2]])
+    assert np.array_equal(choose_bodies(bodies[:2], "file", 2), bodies[:2])
+    alone = choose_bodies(bodies[:1], "file", 2)
+    assert np.array_equal(alone, [bodies[0], np.zeros_like(bodies[0])])
 
 
 def test_the_first_frame_stands_upright_and_faces_the_front():

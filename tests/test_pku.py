@@ -83,6 +83,8 @@ LABEL_FAULTS = {
     "before": ("1,-1,4,1", "starts at frame -1, before the video"),
     "text": ("one,1,4,1", "'one,1,4,1' is not action,start,end,confidence"),
     "short": ("1,1", "is not action,start,end,confidence"),
+    "underscore": ("1_0,1,4,1", "'1_0,1,4,1' is not action,start,end,confidence"),
+    "header": ("action,start,end,confidence", "a header line, which label files do not have"),
 }
 
 
@@ -94,6 +96,14 @@ def test_a_broken_label_is_reported_and_the_others_are_kept(source, line, reason
     assert (name, number) == ("0002-M-001", 2)
     assert file.endswith("labels/0002-M.txt")
     assert reason in found
+
+
+def test_a_label_file_without_an_action_is_reported(source):
+    recordings, broken = plan(source({"0002-M": video(2)}, {"0002-M": "\n"}))
+    ((name, file, number, reason, stops),) = broken
+    assert (recordings, name, number, stops) == ([], "0002-M", None, True)
+    assert file.endswith("labels/0002-M.txt")
+    assert reason == "no action in this label file"
 
 
 def test_two_label_files_of_a_video_are_refused(tmp_path):
@@ -113,24 +123,23 @@ def test_videos_without_labels_or_with_other_names_are_reported(source):
     ]
 
 
-def read(data, *rows, max_frames=300):
+def read(data, *rows):
     clips = tuple(
         Clip(f"c{i}", 0, rows=row, file="l.txt", line=i + 1) for i, row in enumerate(rows)
     )
     recording = Recording(Member("a", "v.txt", 0, 0), clips)
-    return list(pku.read(data, recording, layout=PAIR, classes=51, max_frames=max_frames))
+    return list(pku.read(data, recording, layout=PAIR, classes=51))
 
 
-def test_clips_are_cut_from_the_video_and_long_ones_keep_their_centre():
-    (_, short, a), (_, long, b) = read(video(20, first=100), (3, 6), (1, 20), max_frames=5)
-    assert (short, long) == (3, 19)
+def test_clips_are_cut_from_the_video():
+    (_, a), (_, b) = read(video(20, first=30), (3, 6), (1, 20))
     assert a.shape == (2, 3, JOINTS, 3)
-    assert a[:, :, 0, 0].tolist() == [[103, 104, 105], [3, 4, 5]]
-    assert b[1, :, 0, 0].tolist() == [8, 9, 10, 11, 12]
+    assert a[:, :, 0, 0].tolist() == [[33, 34, 35], [3, 4, 5]]
+    assert b[1, :, 0, 0].tolist() == list(range(1, 20))
 
 
 def test_a_clip_that_ends_after_the_video_is_broken_at_its_label():
-    (_, _, good), (clip, _, error) = read(video(5), (1, 5), (1, 6))
+    (_, good), (clip, error) = read(video(5), (1, 5), (1, 6))
     assert good.shape[1] == 4
     assert (error.reason, error.file, error.line) == (
         "ends at frame 6, after the video's 5",
@@ -141,13 +150,13 @@ def test_a_clip_that_ends_after_the_video_is_broken_at_its_label():
 
 def test_a_bad_number_breaks_only_the_clips_that_hold_it():
     data = video(9).replace(b"4.000000", b"nan", 1)
-    (_, _, error), (_, _, good) = read(data, (3, 6), (5, 9))
+    (_, error), (_, good) = read(data, (3, 6), (5, 9))
     assert (error.reason, error.line) == ("the coordinate 'nan' is not metres", 5)
     assert good.shape[1] == 4
 
 
 def test_a_clip_without_a_body_is_left_out_without_being_an_error():
-    (_, _, empty), (_, _, good) = read(video(5), (0, 1), (0, 2))
+    (_, empty), (_, good) = read(video(5), (0, 1), (0, 2))
     assert isinstance(empty, EmptyClip)
     assert good.any()
 
@@ -167,7 +176,7 @@ def test_a_broken_video_is_refused_with_the_line_and_the_reason(data, line, reas
         pku.parse(data, PAIR)
     assert reason in error.value.reason
     assert error.value.line == line
-    assert [type(outcome) for _, _, outcome in read(data, (0, 1), (0, 2))] == [BrokenClip] * 2
+    assert [type(outcome) for _, outcome in read(data, (0, 1), (0, 2))] == [BrokenClip] * 2
 
 
 numbers = st.sampled_from(["0", "1.5", "-0.25", "+3e-05", "nan", "x", "12345.6789012345678"])

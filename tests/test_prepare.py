@@ -2,7 +2,8 @@
 
 import contextlib
 import csv
-import fcntl
+import dataclasses
+import json
 import os
 import random
 import shutil
@@ -16,10 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
+from errors import UserError
 from skeletons import store
 from skeletons.reading.archive import ArchiveError
-from skeletons.reading.prepare import PrepareError, prepare
+from skeletons.reading.prepare import BrokenClips, Dataset
+from skeletons.reading.prepare import prepare as prepare_dataset
 from skeletons.sensors import LAYOUTS
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +43,18 @@ def arguments(folder, source, **others):
         **SMALL,
         **others,
     }
+
+
+def prepare(output, **settings):
+    """`prepare` of a dataset with these fields, and the other arguments."""
+    names = {field.name for field in dataclasses.fields(Dataset)} & settings.keys()
+    dataset = Dataset(**{name: settings.pop(name) for name in names})
+    return prepare_dataset(output, dataset, **settings)
+
+
+def emptied(folder):
+    """Whether no unfinished work is left, only the lock."""
+    return [path.suffix for path in (folder / "scratch").iterdir()] == [".lock"]
 
 
 def tree(folder):
@@ -92,7 +108,7 @@ def test_a_store_holds_the_clips_of_the_released_code(tmp_path):
             assert text == name
     assert (report.clips, report.frames) == (len(clips), len(clips.frames))
     assert (clips.layout.name, clips.classes) == ("kinect-v2", 60)
-    assert not list((tmp_path / "scratch").iterdir())
+    assert emptied(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +122,7 @@ def test_workers_and_groups_do_not_change_a_byte(tmp_path, clips, expected, othe
 def test_an_older_store_is_replaced(tmp_path, clips, expected):
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr" / "old").touch()
-    (tmp_path / f".out.zarr.{'0' * 32}").mkdir()  # left by a run that was killed as it replaced one
+    (tmp_path / ".out.zarr.old").mkdir()  # left by a run that was killed as it replaced one
     prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
     assert tree(tmp_path / "out.zarr") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zarr", "scratch"]
@@ -137,7 +153,7 @@ def test_what_a_complete_dataset_has_besides_is_said(tmp_path, clips):
     unknown = {"clips": None, "setups": None, "cameras": None}
     report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, expected=unknown))
     assert report.missing == ""
-    with pytest.raises(PrepareError, match=r"not complete: it lacks 6 of 50 clips; setups 6, 7;"):
+    with pytest.raises(UserError, match=r"not complete: it lacks 6 of 50 clips; setups 6, 7;"):
         prepare(
             tmp_path / "none.zarr",
             **arguments(tmp_path, clips, expected=known, require_complete=True),
@@ -163,13 +179,14 @@ REASONS = [
 
 def test_broken_clips_stop_the_work_with_a_list_of_them_all(tmp_path):
     source = broken_zip(tmp_path, BROKEN)
-    with pytest.raises(PrepareError, match=r"4 broken clips; mend") as error:
+    with pytest.raises(BrokenClips, match=r"4 broken clips; mend") as error:
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, source, group=1))
     lines = str(error.value).splitlines()[1:]
     for line, (name, reason) in zip(lines, REASONS, strict=True):
         assert line.startswith(f"  {name}: {source}/c/{name}.skeleton")
         assert reason in line
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["clips.zip", "scratch"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips.zip", "scratch"]
+    assert emptied(tmp_path)
 
 
 def test_broken_clips_can_be_left_out_instead(tmp_path):
@@ -181,8 +198,11 @@ def test_broken_clips_can_be_left_out_instead(tmp_path):
 
 def test_nothing_but_broken_clips_is_an_error(tmp_path):
     source = broken_zip(tmp_path, {"S001C001P001R001A002.skeleton": b"x"})
-    with pytest.raises(PrepareError, match="no clip is left: 1 broken"):
+    with pytest.raises(
+        BrokenClips, match=r"no clip is left: 1 broken clip, 0 .*A002.*line 1: not sk"
+    ) as error:
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, source, on_error="skip"))
+    assert [entry.clip for entry in error.value.broken] == ["S001C001P001R001A002"]
     assert not (tmp_path / "out.zarr").exists()
 
 
@@ -204,7 +224,7 @@ def test_a_clip_that_is_there_twice_is_refused(tmp_path):
     ],
 )
 def test_a_mistaken_parameter_is_refused(tmp_path, others, message):
-    with pytest.raises(PrepareError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, GOLDEN / "edge", **others))
 
 
@@ -237,14 +257,62 @@ def test_videos_are_cut_and_split_by_lists_of_their_names(tmp_path):
     assert report.clips == 6
 
 
+@pytest.mark.parametrize(("format", "rows"), [("pku", 20), ("ntu", 40), ("nwucla", 9)])
+def test_the_centre_of_a_long_clip_is_kept_in_every_format(tmp_path, format, rows):
+    """Of clips of all formats, whose frames move along x."""
+    raw, layout, labels = tmp_path / "raw", LAYOUTS["kinect-v2"], []
+    raw.mkdir()
+    still = np.random.default_rng(0).normal(size=(2 if format == "pku" else 1, layout.joints, 3))
+    frames = still + np.arange(rows)[:, None, None, None] * [0.1, 0, 0]
+    if format == "pku":
+        labels = [tmp_path / "labels"]
+        labels[0].mkdir()
+        (labels[0] / "0002-M.txt").write_text(f"1,0,{rows},1")
+        np.savetxt(raw / "0002-M.txt", frames.reshape(rows, -1), fmt="%.6f")
+    elif format == "ntu":
+        body = ["0 " * 10, str(layout.joints)]
+        lines = [str(rows)]
+        for (frame,) in frames:
+            lines += ["1", *body, *(" ".join(map(str, [*joint, *[0] * 9])) for joint in frame)]
+        (raw / "S001C001P001R001A001.skeleton").write_text("\n".join(lines))
+    else:
+        clip = {"label": 1, "skeletons": frames[:, 0].tolist()}
+        (raw / "a01_s01_e01_v01.json").write_text(json.dumps(clip))
+    stores = []
+    for most in (300, 5):
+        prepare(
+            tmp_path / f"{most}.zarr",
+            **arguments(tmp_path, raw, format=format, labels=labels, max_frames=most),
+        )
+        stores.append(store.read(tmp_path / f"{most}.zarr"))
+    whole, cut = stores
+    assert whole.raw_frames.tolist() == cut.raw_frames.tolist() == [rows]
+    start = (rows - 5) // 2
+    # The first frame that is kept decides the turn, and all frames here are turned alike.
+    np.testing.assert_allclose(cut.frames, whole.frames[start : start + 5], atol=1e-5)
+
+
+def test_joints_that_are_zero_in_every_clip_are_said(tmp_path):
+    lines = EDGE[0].read_text().splitlines()
+    joint = 0
+    for number, line in enumerate(lines):
+        joint = 1 if line == "25" else joint + 1
+        if len(line.split()) == 12 and joint - 1 in (4, 23):
+            lines[number] = "0 0 0 " + " ".join(line.split()[3:])
+    one = broken_zip(tmp_path, {f"{EDGE[0].stem}.skeleton": "\n".join(lines)})
+    report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, one))
+    assert report.absent_joints == (3, 22)
+    whole = prepare(tmp_path / "out.zarr", **arguments(tmp_path, GOLDEN / "edge"))
+    assert whole.absent_joints == ()
+
+
 # What follows runs `prepare` in a process of its own, to be killed.
 
 RUN = """
 import sys
 from pathlib import Path
 sys.path[:0] = {folders!r}
-from test_prepare import arguments
-from skeletons.reading.prepare import prepare
+from test_prepare import arguments, prepare
 if __name__ == "__main__":
     folder, source, executor = sys.argv[1:]
     try:
@@ -269,12 +337,11 @@ def start(folder, source, executor="processes", **options):
 
 
 def finished(folder):
-    """The finished groups and shards in scratch, by the number of their file on disk."""
+    """The finished shards in scratch, by the number of their file on disk."""
     found = {}
-    for pattern in ("group-*.json", "store/frames/c/*/0/0/0"):
-        for path in folder.glob(f"scratch/*/{pattern}"):
-            with contextlib.suppress(FileNotFoundError):  # a run that ends removes them
-                found[str(path)] = path.stat().st_ino
+    for path in folder.glob("scratch/*/*/store/frames/c/*/0/0/0"):
+        with contextlib.suppress(FileNotFoundError):  # a run that ends removes them
+            found[str(path)] = path.stat().st_ino
     return found
 
 
@@ -321,14 +388,14 @@ def test_killed_at_any_moment_the_work_goes_on_to_the_same_bytes(tmp_path, clips
     assert done
     assert start(tmp_path, clips).wait() == 0
     assert tree(tmp_path / "out.zarr") == expected
-    assert not list((tmp_path / "scratch").iterdir())
+    assert emptied(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_while_it_ends_there_is_a_whole_store_or_none(tmp_path, clips, expected, seed):
     process = start(tmp_path, clips)
     wait_until(
-        lambda: list(tmp_path.glob("scratch/*/store/zarr.json")) or process.poll() is not None
+        lambda: list(tmp_path.glob("scratch/*/*/store/zarr.json")) or process.poll() is not None
     )
     time.sleep(random.Random(seed).random() * 0.06)
     kill(process, whole=True)
@@ -349,26 +416,26 @@ def killed(*_):
 def test_a_whole_store_is_not_made_again(tmp_path, clips, expected, monkeypatch):
     """Of a run that was killed before the store was in its place."""
     settings = arguments(tmp_path, clips)
-    monkeypatch.setattr("skeletons.reading.prepare._place", killed)
+    monkeypatch.setattr("skeletons.reading.files.place", killed)
     with pytest.raises(Killed):
         prepare(tmp_path / "out.zarr", **settings)
     monkeypatch.undo()
-    for work in ("_read_group", "_write_shard"):
-        monkeypatch.setattr(f"skeletons.reading.prepare.{work}", killed)
+    for work in ("prepare.read_group", "writer.store.encode_shard"):
+        monkeypatch.setattr(f"skeletons.reading.{work}", killed)
     prepare(tmp_path / "out.zarr", **settings)
     assert tree(tmp_path / "out.zarr") == expected
-    assert not list((tmp_path / "scratch").iterdir())
+    assert emptied(tmp_path)
 
 
-@pytest.mark.parametrize("lost", ["store/frames/c/1", "store", "group-000003.json"])
+@pytest.mark.parametrize("lost", ["store/frames/c/1", "store", "groups.jsonl"])
 def test_what_a_run_that_was_killed_as_it_cleared_up_lacks_is_made_again(
     tmp_path, clips, expected, monkeypatch, lost
 ):
-    monkeypatch.setattr("skeletons.reading.prepare._place", killed)
+    monkeypatch.setattr("skeletons.reading.files.place", killed)
     with pytest.raises(Killed):
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
     monkeypatch.undo()
-    (path,) = tmp_path.glob(f"scratch/*/{lost}")
+    (path,) = tmp_path.glob(f"scratch/*/*/{lost}")
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
     assert tree(tmp_path / "out.zarr") == expected
@@ -376,7 +443,7 @@ def test_what_a_run_that_was_killed_as_it_cleared_up_lacks_is_made_again(
 
 def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected):
     process = start(tmp_path, clips)
-    wait_until(lambda: len(finished(tmp_path)) >= 2)
+    wait_until(lambda: finished(tmp_path))
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -429,7 +496,7 @@ def test_a_full_disk_of_the_store_is_said_and_the_finished_store_is_kept(
 ):
     folder, enlarge = disk
     settings = arguments(tmp_path, clips)
-    with pytest.raises(PrepareError, match=r"No space left on device.*; when that is") as error:
+    with pytest.raises(UserError, match=r"No space left on device.*; when that is") as error:
         prepare(folder / "out.zarr", **settings)
     assert "\n" not in str(error.value)
     assert not list(folder.iterdir())
@@ -441,32 +508,28 @@ def test_a_full_disk_of_the_store_is_said_and_the_finished_store_is_kept(
 
 
 def test_what_killed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, clips, expected):
-    """Of the same output, and not while a process is on it."""
+    """Of the same output."""
     process = start(tmp_path, clips)
     wait_until(lambda: finished(tmp_path))
     kill(process, whole=True)
-    (left,) = (tmp_path / "scratch").glob("prepare-out-*[0-9a-f]")
-    other = left.with_name(left.name.replace("out", "out-2"))
-    held = left.with_name("prepare-out-" + "0" * 16)
-    for folder in (other, held):
-        folder.mkdir()
-        folder.with_name(f"{folder.name}.lock").touch()
-    with held.with_name(f"{held.name}.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, keepbits=10))
-    names = {path.name.removesuffix(".lock") for path in (tmp_path / "scratch").iterdir()}
-    assert names == {other.name, held.name}
+    other = tmp_path / "scratch" / "prepare-out-2"
+    other.mkdir()
+    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, keepbits=10))
+    names = {path.name for path in (tmp_path / "scratch").iterdir()}
+    assert names == {"prepare-out.lock", "prepare-out-2"}
     prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
-    assert {path.stem for path in (tmp_path / "scratch").iterdir()} == {other.name}
     assert tree(tmp_path / "out.zarr") == expected
 
 
-def test_what_failed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, clips):
-    """They, unlike killed ones, leave no lock."""
-    failed = tmp_path / "scratch" / f"prepare-out-{'0' * 16}"
-    failed.mkdir(parents=True)
-    prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
-    assert not list((tmp_path / "scratch").iterdir())
+def test_a_run_waits_while_another_prepares_the_same_output(tmp_path, clips, expected):
+    (tmp_path / "scratch").mkdir()
+    with FileLock(tmp_path / "scratch" / "prepare-out.lock"):
+        process = start(tmp_path, clips)
+        time.sleep(2)
+        assert process.poll() is None
+        assert not finished(tmp_path)
+    assert process.wait() == 0
+    assert tree(tmp_path / "out.zarr") == expected
 
 
 def test_a_clip_whose_joints_are_all_at_one_point_is_kept(tmp_path):
@@ -546,10 +609,33 @@ def test_the_stage_says_what_it_found_and_lists_what_it_left_out(project, tmp_pa
     assert len(store.read(tmp_path / "data" / "mine.zarr")) == 2
 
 
+def test_the_stage_says_which_joints_no_clip_has_and_lists_clips_that_are_all_broken(
+    project, tmp_path
+):
+    archive = tmp_path / "data" / "raw" / "mine" / "mine.zip"
+    lines = EDGE[0].read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line == "25":  # after which come the joints
+            lines[number + 8] = "0 0 0 " + " ".join(lines[number + 8].split()[3:])
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(f"{EDGE[0].stem}.skeleton", "\n".join(lines))
+    result = project()
+    assert result.returncode == 0, result.stderr
+    assert "mine: joints zero in every clip, counted from 0: 7; is kinect-v2 the" in result.stderr
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("S001C001P009R001A009.skeleton", b"0\n")
+    result = project()
+    assert result.returncode == 1
+    assert "no clip is left: 1 broken clip, 0 on the list" in result.stderr
+    assert "line 1: 0 frames" in result.stderr
+    assert "all broken clips: metrics/prepare/mine.csv" in result.stderr
+    assert "0 frames" in (tmp_path / "metrics" / "prepare" / "mine.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"on_error": "stop"}, "1 broken clips; mend"),
+        ({"on_error": "stop"}, "1 broken clip; mend"),
         ({"require_complete": True}, "the dataset is not complete: it lacks 1 of 4 clips"),
     ],
 )

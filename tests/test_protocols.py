@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from skeletons.protocols import split, split_list
+from errors import UserError
+from skeletons.protocols import Sides, check, split, split_list
 from skeletons.sensors import KINECT_V2
 from skeletons.store import Clips
 
@@ -135,7 +136,7 @@ def test_a_split_list_may_leave_clips_on_neither_side() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"split": "other.txt"}, r"'other.txt' is not in the data"),
+        ({"split": "other.txt"}, r"'other.txt'}: this split list is not in the data"),
         ({"train": {"weather": [1]}}, "field 'weather' is none of subject"),
         ({"train": {"setup": "prime"}}, "'prime' is neither"),
         ({"train": {"subject": [99]}}, "leaves no training clip of 1"),
@@ -147,8 +148,21 @@ def test_a_split_list_may_leave_clips_on_neither_side() -> None:
     ],
 )
 def test_bad_rules_are_refused(rule: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        split(named(["S001C001P001R001A001"]), rule)
+    with pytest.raises(UserError, match=f"^protocol mine {{.*{message}"):
+        split(named(["S001C001P001R001A001"]), rule, name="mine")
+
+
+def test_the_sides_of_a_protocol_and_their_common_actions_are_counted() -> None:
+    names = [f"S001C{c:03}P001R001A{a:03}" for c in (1, 2, 3) for a in (1, 2, 3)]
+    clips = named(names)
+    clips.label[:] = [0, 1, 2, 0, 1, 1, 3, 3, 2]
+    rule = {"train": {"camera": [1, 2]}}
+    assert check(clips, rule) == Sides(train=6, test=3, trained=3, common=1)
+    clips.label[6:] = 3
+    with pytest.raises(UserError, match=r"^protocol mine {.*} has no action in common between"):
+        check(clips, rule, name="mine")
+    with pytest.raises(UserError, match=r"^protocol mine .* leaves no training clip of 9"):
+        check(clips, {"train": {"camera": [9]}}, name="mine")
 
 
 def test_split_list_with_the_quirks_of_the_datasets() -> None:

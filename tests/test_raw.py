@@ -5,7 +5,9 @@ import functools
 import hashlib
 import http.server
 import os
+import pickle
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -58,8 +60,9 @@ def owned(tmp_path) -> Path:
     """A folder with the user's archives."""
     folder = tmp_path / "owned"
     (folder / "deep/clips/more").mkdir(parents=True)
-    (folder / "a.zip").write_bytes(b"archive a")
-    (folder / "deep/b.zip").write_bytes(b"archive b")
+    for name in ("a.zip", "deep/b.zip"):
+        with zipfile.ZipFile(folder / name, "w") as file:
+            file.writestr("inner/1.skeleton", name)
     (folder / "deep/clips/1.skeleton").write_bytes(b"clip 1")
     (folder / "deep/clips/more/2.skeleton").write_bytes(b"clip 2")
     return folder
@@ -69,6 +72,12 @@ def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
     project.dataset("synthetic", ["x.zip", "y.zip/inner"])
     assert raw.main("mine").startswith("data/raw/mine: ")
     assert sorted(project.brought) == ["mine/x.zip", "mine/y.zip"]
+
+    project.dataset("synthetic", ["x.ZIP/inner", "y.zipped", "z"])
+    raw.main("mine")
+    assert zipfile.is_zipfile(project.brought.pop("mine/x.ZIP"))
+    assert {Path(name).parts[1] for name in project.brought} - {"x.ZIP"} == {"y.zipped", "z"}
+    assert {Path(name).suffix for name in project.brought} - {".ZIP"} == {".skeleton"}
 
     archives = {"skeletons": ["v.zip"], "labels": ["l.zip"], "splits": ["s.txt"]}
     protocols = {"xsub": {"split": "s.txt"}}
@@ -108,7 +117,7 @@ def test_a_link_to_an_archive_brings_the_archive(project, owned):
     project.dataset(str(owned), ["link.zip"])
     raw.main("mine")
     assert not project.brought["mine/link.zip"].is_symlink()
-    assert project.brought["mine/link.zip"].read_bytes() == b"archive a"
+    assert project.brought["mine/link.zip"].read_bytes() == (owned / "a.zip").read_bytes()
 
 
 def test_archives_are_copied_where_links_cannot_be(project, owned, monkeypatch):
@@ -118,7 +127,7 @@ def test_archives_are_copied_where_links_cannot_be(project, owned, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     project.dataset(str(owned), ["a.zip", "deep/clips"])
     raw.main("mine")
-    assert project.brought["mine/a.zip"].read_bytes() == b"archive a"
+    assert project.brought["mine/a.zip"].read_bytes() == (owned / "a.zip").read_bytes()
     assert not os.path.samefile(project.brought["mine/a.zip"], owned / "a.zip")
     assert project.brought["mine/deep/clips/more/2.skeleton"].read_bytes() == b"clip 2"
 
@@ -146,7 +155,7 @@ def test_a_missing_archive_is_said_with_what_to_do_and_changes_nothing(project, 
 
 
 def test_md5_is_checked(project, owned):
-    right = hashlib.md5(b"archive b").hexdigest()
+    right = hashlib.md5((owned / "deep/b.zip").read_bytes()).hexdigest()
     project.dataset(str(owned), ["deep/b.zip/inner"], md5={"deep/b.zip": right})
     raw.main("mine")
     assert list(project.brought) == ["mine/deep/b.zip"]
@@ -156,7 +165,7 @@ def test_md5_is_checked(project, owned):
     with pytest.raises(ValueError, match=rf"a.zip: its md5 is \w{{32}}, not {wrong}"):
         raw.main("mine")
     assert list(project.brought) == ["mine/deep/b.zip"]
-    assert (owned / "a.zip").read_bytes() == b"archive a"
+    assert zipfile.is_zipfile(owned / "a.zip")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +182,40 @@ def test_a_description_without_sense_is_refused(project, owned, archives, md5, m
     with pytest.raises(ValueError, match=message):
         raw.main("mine")
     assert not project.brought
+
+
+def test_what_is_not_an_archive_is_refused_at_once_and_changes_nothing(project, owned):
+    project.dataset(str(owned), ["a.zip"])
+    raw.main("mine")
+    (owned / "clips.pkl").write_bytes(pickle.dumps([1]))
+    project.dataset(str(owned), ["clips.pkl"])
+    with pytest.raises(ValueError, match=r"clips.pkl: a pickle of Python; an archive is a zip"):
+        raw.main("mine")
+    assert list(project.brought) == ["mine/a.zip"]
+
+
+def test_the_mode_of_a_read_only_folder_is_not_brought(project, owned):
+    """Or the next run could not remove what this one brought."""
+    for folder in (owned / "deep/clips/more", owned / "deep/clips"):
+        folder.chmod(0o555)
+    project.dataset(str(owned), ["deep/clips"])
+    for _ in range(2):
+        raw.main("mine")
+    for path in (project.root / "data/raw").rglob("*"):
+        assert path.is_file() or path.stat().st_mode & 0o200
+    assert not list((project.root / "data/raw").glob(".*"))
+
+
+def test_names_that_only_contain_zip_are_names_of_folders(project, owned):
+    for name in ("nturgb.zipped", "my.zip_files/part"):
+        (owned / name).mkdir(parents=True)
+        (owned / name / "1.skeleton").write_bytes(b"clip")
+    (owned / "a.zip").rename(owned / "upper.ZIP")
+    project.dataset(str(owned), ["nturgb.zipped", "my.zip_files/part", "upper.ZIP/inner"])
+    raw.main("mine")
+    assert sorted(project.brought) == [
+        *("mine/my.zip_files/part/1.skeleton", "mine/nturgb.zipped/1.skeleton", "mine/upper.ZIP")
+    ]
 
 
 def test_a_dataset_without_a_source_is_refused(project, owned):
@@ -195,7 +238,7 @@ def test_archives_come_from_a_url(project, owned):
     with served(owned) as url:
         project.dataset(url + "/deep/", ["b.zip/inner"])
         raw.main("mine")
-        assert project.brought["mine/b.zip"].read_bytes() == b"archive b"
+        assert project.brought["mine/b.zip"].read_bytes() == (owned / "deep/b.zip").read_bytes()
 
         project.dataset(url, ["a.zip", "c.zip"])
         with pytest.raises(

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from errors import UserError
 from skeletons.layout import Layout
 from skeletons.reading import archive
 from skeletons.reading.formats import ntu as read_ntu
 from skeletons.reading.formats import nwucla as read_nwucla
 from skeletons.reading.formats import pku as read_pku
 from skeletons.sensors import KINECT_V1, KINECT_V2, LAYOUTS
-from skeletons.synthetic import figure as synthetic
-from skeletons.synthetic import ntu, nwucla, pku
+from skeletons.synthetic import figure as figures
+from skeletons.synthetic import motion, ntu, nwucla, pku
+from skeletons.synthetic.sensor import Take
 
 COMMON = {
     "seed": 0,
@@ -39,12 +41,12 @@ PKU_ARCHIVES = {
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[synthetic.Take]:
+def clips() -> list[Take]:
     return list(ntu.generate(KINECT_V2, **NTU))
 
 
 @pytest.fixture(scope="module")
-def videos() -> list[synthetic.Take]:
+def videos() -> list[Take]:
     return list(pku.generate(KINECT_V2, **PKU))
 
 
@@ -133,7 +135,7 @@ def test_noise_is_as_strong_as_asked_and_weak_on_the_trunk():
 
 def test_rotation_turns_about_the_vector():
     vectors = np.array([[0, 0, 0], [0, 0, math.pi / 2], [math.pi, 0, 0], [0.3, -0.2, 0.7]])
-    matrices = synthetic.rotation(vectors)
+    matrices = figures.rotation(vectors)
     np.testing.assert_allclose(matrices[0], np.eye(3))
     np.testing.assert_allclose(matrices[1], [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-12)
     np.testing.assert_allclose(matrices[2], np.diag([1, -1, -1]), atol=1e-12)
@@ -143,7 +145,7 @@ def test_rotation_turns_about_the_vector():
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_a_figure_at_rest_is_its_own_mirror_image_and_stands_upright(layout):
-    figure = synthetic.Figure(layout)
+    figure = figures.Figure(layout)
     pose = figure.place(np.zeros((1, layout.joints, 3)), figure.bones)[0]
     mirrored = pose[list(layout.swap)] * (-1, 1, 1)
     np.testing.assert_allclose(pose, mirrored, atol=1e-12)
@@ -154,8 +156,8 @@ def test_a_figure_at_rest_is_its_own_mirror_image_and_stands_upright(layout):
 
 def test_a_rest_pose_that_lacks_joints_is_refused():
     headless = [(joint, place) for joint, place in KINECT_V2.rest if joint not in (3, 5)]
-    with pytest.raises(ValueError, match="'kinect-v2': its rest pose lacks the joints 3, 5, 9"):
-        synthetic.Figure(dataclasses.replace(KINECT_V2, rest=tuple(headless)))
+    with pytest.raises(UserError, match="'kinect-v2': its rest pose lacks the joints 3, 5, 9"):
+        figures.Figure(dataclasses.replace(KINECT_V2, rest=tuple(headless)))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -164,14 +166,14 @@ def test_a_performance_the_other_way_round_is_the_mirror_image(number):
         def random(self, *_, **__):
             return self.side
 
-    figure = synthetic.Figure(KINECT_V2)
-    act = synthetic.action(figure, number, seed=0)
-    subject = synthetic.subject(figure, 0)
+    figure = figures.Figure(KINECT_V2)
+    act = motion.action(figure, number, seed=0)
+    subject = figures.subject(figure, 0)
     sides = []
     for side in (0.0, 0.9):
         rng = Side(np.random.PCG64(0))
         rng.side = side
-        turns = synthetic._act(figure, act, 0, subject, 30, rng)
+        turns = motion._act(figure, act, 0, subject, 30, rng)
         sides.append(figure.place(turns, figure.bones))
     assert np.abs(sides[0] - sides[1]).max() > 0.05
     mirrored = sides[1][:, list(KINECT_V2.swap)] * (-1, 1, 1)
@@ -179,10 +181,10 @@ def test_a_performance_the_other_way_round_is_the_mirror_image(number):
 
 
 def test_no_action_differs_from_another_by_its_side_alone():
-    figure = synthetic.Figure(KINECT_V2)
+    figure = figures.Figure(KINECT_V2)
     seen = set()
     for number in range(1, 61):
-        action = synthetic.action(figure, number, seed=0)
+        action = motion.action(figure, number, seed=0)
         driven = {drive.joint for role in action.roles for drive in role}
         assert all(joint <= KINECT_V2.swap[joint] for joint in driven)
         seen.add((*sorted(driven), action.sides, action.cycles))
@@ -204,7 +206,7 @@ def test_default_scale_has_names_of_the_list_to_leave_out():
     assert "S001C002P005R002A008" in names & set(leave_out)
 
 
-def test_ntu_archives_hold_what_was_made(ntu_folder, clips):
+def test_ntu_archives_hold_what_was_generated(ntu_folder, clips):
     with zipfile.ZipFile(ntu_folder / "one.zip") as one:
         assert one.namelist()[:2] == [
             "nturgb+d_skeletons/",
@@ -234,7 +236,7 @@ def test_ntu_text_has_the_quirks_of_the_real_files(clips):
             line += 1 + frames[-1] * (2 + KINECT_V2.joints)
         assert lines[line:] == [""]
         counts[clip.name] = frames
-    pairs = {name for name in counts if int(name[-3:]) % synthetic.TWO_PERSON == 0}
+    pairs = {name for name in counts if int(name[-3:]) % motion.TWO_PERSON == 0}
     assert any(frames[0] == 0 for frames in counts.values())
     assert any(frames[0] != 0 in frames[1:-1] for frames in counts.values())
     assert any(max(counts[name]) == 1 for name in pairs), "a second body that is missing"
@@ -284,10 +286,10 @@ def test_pku_videos_hold_every_action_apart(videos):
         assert ends[-1] <= len(video.joints)
         second = video.joints[:, 1].any((1, 2))
         for number, start, end in video.labels:
-            assert second[start:end].all() == (number % synthetic.TWO_PERSON == 0)
+            assert second[start:end].all() == (number % motion.TWO_PERSON == 0)
 
 
-def test_pku_archives_hold_what_was_made(pku_folder, videos):
+def test_pku_archives_hold_what_was_generated(pku_folder, videos):
     recordings, broken = read_pku.plan(
         [pku_folder / "bodies.zip"], [pku_folder / "labels.zip"], classes=51, interval="half_open"
     )
@@ -331,7 +333,7 @@ def test_nwucla_archives_are_like_the_real_one(nwucla_folder):
     assert numbers - {1} <= set(range(20, 31))
 
 
-def test_nwucla_archives_hold_what_was_made(nwucla_folder):
+def test_nwucla_archives_hold_what_was_generated(nwucla_folder):
     recordings, broken = read_nwucla.plan(
         [nwucla_folder / "all_sqe.zip"], [], classes=10, interval="half_open"
     )
@@ -346,7 +348,7 @@ def test_nwucla_archives_hold_what_was_made(nwucla_folder):
 
 
 def test_nwucla_has_ten_actions():
-    with pytest.raises(ValueError, match="actions must be at most 10 for NW-UCLA, not 11"):
+    with pytest.raises(UserError, match="actions must be at most 10 for NW-UCLA, not 11"):
         next(nwucla.generate(KINECT_V1, **NWUCLA | {"actions": 11}))
 
 
@@ -360,5 +362,5 @@ def test_nwucla_has_ten_actions():
     ],
 )
 def test_numbers_without_sense_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         next(pku.generate(KINECT_V2, **PKU | change))

@@ -39,8 +39,9 @@ anything = st.text("0123456789.+-e/:_x~", min_size=1, max_size=20)
 
 
 def bits(word):
+    """Of Python's number; NaN for what only Python writes, `1_000` or `inf`."""
     try:
-        number = float(word)
+        number = np.nan if set(word) - set("0123456789.+-eE") else float(word)
     except ValueError:
         number = np.nan
     return struct.pack("d", np.nan if np.isnan(number) else number)

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
+from errors import UserError
+from skeletons import zip_path
+
 LARGEST = 64 << 20  # bytes of a member: hours of frames, yet small beside a machine's memory
 _LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
@@ -17,7 +20,27 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x1
 
 
-class ArchiveError(ValueError):
+_ACCEPTED = "an archive is a zip file, or a folder, of the dataset's raw files"
+# How files begin (or go on, at a place) that are taken for archives.
+_PACKED = (
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"BZh", "a bzip2 file"),
+    (0, b"\xfd7zXZ\0", "an xz file"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (257, b"ustar", "a tar archive"),
+)
+_OTHERS = (
+    (b"\x93NUMPY", "an array of NumPy (.npy)"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x80", "a pickle of Python"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+    (b"<", "a web page or XML"),
+)
+
+
+class ArchiveError(UserError):
     """An archive that cannot be read, or a damaged member of it; the message says which and what to
     do.
     """
@@ -52,7 +75,7 @@ class Member(NamedTuple):
 
 
 def members(source: Path, suffix: str) -> list[Member]:
-    """The files of an archive whose names end in `suffix`, sorted by name.
+    """The files of an archive whose names end in `suffix`, in either case, sorted by name.
 
     `source` is a zip file, a folder, or a path that goes on inside a zip (`mine.zip/inner/folder`),
     which restricts it to the files below. Hidden files and macOS's `__MACOSX` copies are not
@@ -61,20 +84,15 @@ def members(source: Path, suffix: str) -> list[Member]:
     Raises ArchiveError when there is no such archive, it is damaged, not a zip, or names a path
     outside itself.
     """
-    path, inside = source, PurePosixPath()
-    while not path.exists() and path != path.parent:
-        path, inside = path.parent, PurePosixPath(path.name) / inside
-    if path.is_dir() and inside == PurePosixPath():
-        found = _folder(path, suffix)
-    elif path.is_file():
-        found = _zip(path, suffix)
-    else:
-        raise ArchiveError(f"{source}: no such archive or folder")
-    if inside != PurePosixPath():
-        found = [member for member in found if inside in PurePosixPath(member.name).parents]
+    found = _files(source, suffix)
     if not found:
-        raise ArchiveError(f"{source}: holds no *{suffix} file; is it the right archive?")
+        raise ArchiveError(f"{source}: holds no *{suffix} file{_instead(source)}")
     return sorted(found, key=lambda member: member.name)
+
+
+def check(source: Path) -> None:
+    """Raise ArchiveError unless the path is that of an archive as above; no member is read."""
+    _files(source, "")
 
 
 def read(member: Member, root: Path = Path()) -> bytes:
@@ -123,6 +141,33 @@ def texts(sources: Sequence[Path], suffix: str) -> list[tuple[Member, str]]:
     return found
 
 
+def _files(source: Path, suffix: str) -> list[Member]:
+    """As `members`, in any order, and possibly none."""
+    if source.is_dir():
+        return _folder(source, suffix)
+    path, inside = zip_path.split(source)
+    if not path.is_file():
+        raise ArchiveError(f"{source}: no such archive or folder")
+    found = _zip(path, suffix)
+    if inside == PurePosixPath():
+        return found
+    return [member for member in found if inside in PurePosixPath(member.name).parents]
+
+
+def _instead(source: Path) -> str:
+    """What an archive holds instead of the files that were looked for, and what to do."""
+    names = sorted(member.name for member in _files(source, ""))
+    zips = [name for name in names if name.lower().endswith(".zip")]
+    if zips and source.is_dir():
+        return f", but zip files: name each of them as an archive, as {source.name}/{zips[0]}"
+    if zips:
+        return f", but zip files: unpack it and name each of them as an archive, as {zips[0]}"
+    kinds = sorted({PurePosixPath(name).suffix or "no suffix" for name in names})
+    return (
+        f" but *{', *'.join(kinds[:3])}; is it the right archive?" if kinds else ", nor any other"
+    )
+
+
 def _folder(path: Path, suffix: str) -> list[Member]:
     found = []
     for folder, _, names in os.walk(path):
@@ -140,12 +185,7 @@ def _zip(path: Path, suffix: str) -> list[Member]:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        with path.open("rb") as file:
-            if file.read(6) == b"7z\xbc\xaf\x27\x1c":
-                raise ArchiveError(
-                    f"{path}: a 7z archive; unpack it and give the folder, or a zip of it"
-                ) from None
-        raise ArchiveError(f"{path}: not a whole zip archive ({error}); get it again") from None
+        raise ArchiveError(f"{path}: {_fault(path, error)}") from None
     found = []
     for entry in entries:
         name = PurePosixPath(entry.filename)
@@ -173,6 +213,23 @@ def _zip(path: Path, suffix: str) -> list[Member]:
     return found
 
 
+def _fault(path: Path, error: Exception) -> str:
+    """What a file is that cannot be read as a zip, and what to do."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(b"PK"):
+        return f"not a whole zip archive ({error}); get it again"
+    for place, signature, kind in _PACKED:
+        if start[place:].startswith(signature):
+            return f"{kind}; unpack it and give the folder, or a zip of it"
+    for signature, kind in _OTHERS:
+        if start.startswith(signature):
+            return f"{kind}; {_ACCEPTED}"
+    text = start.isascii() and start.decode().replace("\n", "").replace("\r", "").isprintable()
+    kind = "an empty file" if not start else "a text file" if text else "not a zip archive"
+    return f"{kind}; {_ACCEPTED}"
+
+
 def _listed(name: str, suffix: str) -> bool:
     hidden = (part.startswith(".") or part == "__MACOSX" for part in name.split("/") if part != ".")
-    return name.endswith(suffix) and not any(hidden)
+    return name.lower().endswith(suffix) and not any(hidden)

@@ -16,6 +16,19 @@ from skeletons.layout import Layout
 _PARALLEL = 1e-6  # below this, a vector or an angle is taken for zero
 
 
+def choose_bodies(bodies: NDArray[np.float64], rule: str, number: int) -> NDArray[np.float64]:
+    """The `number` bodies that a clip keeps, by the rule of its format: (M, T, V, 3) -> (number,
+    T, V, 3), zeros for a missing one.
+
+    "energy" keeps the largest; "file" keeps the first, in the order of the file.
+    """
+    if rule == "energy":
+        return largest_bodies(bodies, number)
+    chosen = np.zeros((number, *bodies.shape[1:]))
+    chosen[: len(bodies)] = bodies[:number]
+    return chosen
+
+
 def largest_bodies(bodies: NDArray[np.float64], number: int) -> NDArray[np.float64]:
     """The `number` bodies of largest energy, larger first: (M, T, V, 3) -> (number, T, V, 3), zeros
     for a missing one.

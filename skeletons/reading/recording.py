@@ -1,6 +1,4 @@
-"""What every raw format speaks of: clips, the recordings they are cut from, and clips that cannot
-be used.
-"""
+"""What all raw formats have: clips, the recordings they are cut from, and broken clips."""
 
 from typing import NamedTuple
 
@@ -10,11 +8,11 @@ from numpy.typing import NDArray
 from skeletons.reading.archive import Member
 from skeletons.reading.text import Words
 
-FARTHEST = 1e4  # metres of a coordinate
+FARTHEST = 100.0  # metres from the sensor, which sees no skeleton beyond ten
 LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second
 
 
-class BrokenClip(ValueError):
+class BrokenClip(Exception):
     """A clip that cannot be used: the reason, the line (from 1) and the file, when it is not the
     recording itself.
     """
@@ -70,6 +68,11 @@ class Broken(NamedTuple):
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}, line {self.line}"
         return f"{self.clip}: {place}: {self.reason}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things for a message: "1 value", "2,000 values"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def coordinates(

@@ -4,10 +4,11 @@ The datasets are gigabytes of decimal numbers. `Words` finds all words of a file
 over its bytes and converts any of them at once, 16 characters a word held in two 64-bit integers.
 The result is that of Python's `float` to the last bit: digits are gathered exactly (below 2**53)
 and divided once by an exact power of ten, which IEEE 754 rounds correctly (W. D. Clinger, "How to
-read floating point numbers accurately", PLDI 1990). Words that do not fit this (exponents, more
+read floating point numbers accurately", PLDI 1990). Numbers that do not fit this (exponents, more
 digits) are left to `float` itself.
 """
 
+import re
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +36,8 @@ _FIRST = np.array([2 ** (8 * n) - 1 for n in range(_WORD + 1)], np.uint64)
 # By the number of digits before the point, of 8 in all; then the same for negative numbers.
 _SCALE = np.array([sign * 10.0 ** (_WORD - n) for sign in (1, -1) for n in range(_WORD + 1)])
 _EXACT = 2.0**53
+# What a program writes. `float` reads more: 1_000, nan, infinity.
+_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def _eight_digits(digits: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -157,7 +160,7 @@ class Words:
         return numbers
 
     def floats(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The numbers that words spell, of the same shape; NaN where a word is not a number."""
+        """The numbers that words spell, of the same shape; NaN where a word is not one."""
         numbers = np.empty(starts.size)
         flat = starts.reshape(-1), ends.reshape(-1)
         for start in range(0, starts.size, _BLOCK):
@@ -195,8 +198,6 @@ class Words:
         odd[wide] |= _not_digits(far) | (both >= _EXACT)
         number /= scale
         for place in np.flatnonzero(odd):
-            try:
-                number[place] = float(self._text[starts[place] : ends[place]])
-            except ValueError:
-                number[place] = np.nan
+            word = self._text[starts[place] : ends[place]]
+            number[place] = float(word) if _NUMBER.fullmatch(word) else np.nan
         return number

@@ -1,7 +1,8 @@
 """Synthetic recordings, and the module of each format that writes them into archives.
 
-A module here other than `figure` generates what the reader of the same name reads; a reader needs
-none.
+A module here that is named like a format generates what the reader of that name reads; a reader
+needs none. The others are what generators share: a `figure` of a person, its `motion`, the `sensor`
+that records it and the `archive` that is written.
 """
 
 import importlib
@@ -10,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from errors import UserError
 from skeletons.layout import Layout
-from skeletons.synthetic.figure import Progress, Take
+from skeletons.synthetic.sensor import Progress, Take
 
 
 class Generator(Protocol):
@@ -41,7 +43,7 @@ class Generator(Protocol):
         There are `actions` done by `subjects` people before `cameras`; `frames` are the least and
         the most of an action, `noise` is the sensor's standard deviation in metres, `counts` are
         those of `COUNTS`. `progress` is given the recordings to generate and hands them on. Raises
-        ValueError for a number that makes no sense.
+        UserError for a number that makes no sense.
         """
         ...
 
@@ -61,11 +63,12 @@ class Generator(Protocol):
         ...
 
 
-NAMES = tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "figure"))
+_SHARED = ("archive", "figure", "motion", "sensor")
+NAMES = tuple(sorted({m.name for m in pkgutil.iter_modules(__path__)} - set(_SHARED)))
 
 
 def load(format: str) -> Generator:
-    """The generator of a format's archives; ValueError when it has none."""
+    """The generator of a format's archives; UserError when it has none."""
     if format not in NAMES:
-        raise ValueError(f"format {format!r} has no synthetic archives: {', '.join(NAMES)} have")
+        raise UserError(f"format {format!r} has no synthetic archives: {', '.join(NAMES)} have")
     return cast(Generator, importlib.import_module(f"{__name__}.{format}"))

@@ -8,20 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from skeletons.layout import Layout
-from skeletons.synthetic.figure import (
-    DEGREE,
-    TWO_PERSON,
-    Archive,
-    Figure,
-    Progress,
-    Take,
-    action,
-    check,
-    present,
-    scene,
-    see,
-    subject,
-)
+from skeletons.synthetic.archive import Archive
+from skeletons.synthetic.figure import DEGREE, Figure, subject
+from skeletons.synthetic.motion import TWO_PERSON, action, scene
+from skeletons.synthetic.sensor import Progress, Take, check, present, see
 
 COUNTS = {"setups": "camera setups", "replications": "times a person repeats an action"}
 _SUBJECT, _CLIP = 1, 3  # streams of random numbers
@@ -44,7 +34,7 @@ def generate(
 
     Subjects are spread evenly over the setups. `frames` are the least and the most of a clip,
     `noise` is the sensor's standard deviation in metres. Some clips lack a frame or the second
-    person, or gain a ghost. A number that makes no sense raises ValueError.
+    person, or gain a ghost. A number that makes no sense raises UserError.
     """
     check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
     check(frames, noise, setups=setups, replications=replications)

@@ -7,19 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from errors import UserError
 from skeletons.layout import Layout
-from skeletons.synthetic.figure import (
-    DEGREE,
-    Archive,
-    Figure,
-    Progress,
-    Take,
-    action,
-    check,
-    scene,
-    see,
-    subject,
-)
+from skeletons.synthetic.archive import Archive
+from skeletons.synthetic.figure import DEGREE, Figure, subject
+from skeletons.synthetic.motion import action, scene
+from skeletons.synthetic.sensor import Progress, Take, check, see
 
 COUNTS = {"executions": "times a person repeats an action"}
 _SUBJECT, _CLIP = 5, 6  # streams of random numbers
@@ -42,12 +35,12 @@ def generate(
 
     `frames` are the least and the most of a clip, but of some the sensor kept one frame; `noise` is
     the sensor's standard deviation in metres. The people are not those of other formats, the
-    actions are. A number that makes no sense raises ValueError.
+    actions are. A number that makes no sense raises UserError.
     """
     check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
     check(frames, noise, executions=executions)
     if actions > len(_ACTIONS):
-        raise ValueError(f"actions must be at most {len(_ACTIONS)} for NW-UCLA, not {actions}")
+        raise UserError(f"actions must be at most {len(_ACTIONS)} for NW-UCLA, not {actions}")
     figure = Figure(layout)
     acts = {number: action(figure, number, seed=seed) for number in _ACTIONS[:actions]}
     people = [subject(figure, seed, _SUBJECT, person) for person in range(subjects)]

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from errors import UserError
 from skeletons.layout import Layout
-from skeletons.synthetic.figure import (
-    DEGREE,
-    Archive,
-    Figure,
-    Progress,
-    Take,
-    action,
-    check,
-    scene,
-    see,
-    subject,
-)
+from skeletons.synthetic.archive import Archive
+from skeletons.synthetic.figure import DEGREE, Figure, subject
+from skeletons.synthetic.motion import action, scene
+from skeletons.synthetic.sensor import Progress, Take, check, see
 
 COUNTS = {"recordings": "long videos of a person", "instances": "actions in a video"}
 _SUBJECT, _VIDEO = 2, 4  # streams of random numbers
@@ -43,12 +36,12 @@ def generate(
 
     `frames` are the least and the most of an action, `noise` is the sensor's standard deviation in
     metres. The people are not those of other formats, the actions are. Every action occurs in a
-    video before one occurs again. A number that makes no sense raises ValueError.
+    video before one occurs again. A number that makes no sense raises UserError.
     """
     check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
     check(frames, noise, recordings=recordings, instances=instances)
     if cameras > len(_VIEWS):
-        raise ValueError(f"cameras must be at most {len(_VIEWS)} for PKU-MMD, not {cameras}")
+        raise UserError(f"cameras must be at most {len(_VIEWS)} for PKU-MMD, not {cameras}")
     figure = Figure(layout)
     acts = {number: action(figure, number, seed=seed) for number in range(1, actions + 1)}
     people = [subject(figure, seed, _SUBJECT, person) for person in range(subjects)]

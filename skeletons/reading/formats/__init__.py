@@ -12,18 +12,25 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from errors import UserError
 from skeletons.layout import Layout
 from skeletons.reading.recording import Broken, BrokenClip, Clip, Recording
 
 
 class Format(Protocol):
-    """What the module of a raw format offers."""
+    """What the module of a raw format offers.
+
+    `BODIES` says which bodies a prepared clip has when a recording may have more than the layout:
+    "energy", those of the largest energy, or "file", the first in the order of the file.
+    """
+
+    BODIES: str
 
     def plan(
         self, skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
     ) -> tuple[list[Recording], list[Broken]]:
         """The recordings of the archives, sorted by clip, and those whose names tell that they
-        cannot be used. No recording is read.
+        cannot be used. No recording is read. A label that only the recording states is 0.
 
         `labels` are archives of label files, where the format has them. `interval` says which rows
         of a long video a label means, "half_open" or "inclusive". Raises ArchiveError for an
@@ -32,22 +39,29 @@ class Format(Protocol):
         ...
 
     def read(
-        self, data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
-    ) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
-        """The clips of a recording, whose bytes are `data`: each with its number of frames and its
-        bodies (M, T, V, 3) in metres, absent ones 0, or why it is broken.
+        self, data: bytes, recording: Recording, *, layout: Layout, classes: int
+    ) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
+        """The clips of a recording, whose bytes are `data`, in their order: each with its bodies
+        (M, T, V, 3) in metres from the sensor, absent ones 0, or why it is broken.
 
-        M is at most the layout's bodies. Of a clip that is cut from a video the central
-        `max_frames` are kept. Raises nothing for whatever the bytes are.
+        T is at least 1, M at most the layout's bodies where `BODIES` is "file". Raises nothing for
+        whatever the bytes are.
         """
         ...
 
 
+RULES = ("energy", "file")
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def load(name: str) -> Format:
-    """The module of a format; ValueError when there is none of this name."""
+    """The module of a format; UserError when there is none of this name or it lacks a part."""
     if name not in NAMES:
-        raise ValueError(f"unknown format {name!r}: there are {', '.join(NAMES)}")
-    return cast(Format, importlib.import_module(f"{__name__}.{name}"))
+        raise UserError(f"unknown format {name!r}: there are {', '.join(NAMES)}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    lacking = [part for part in ("BODIES", "plan", "read") if not hasattr(module, part)]
+    if lacking:
+        raise UserError(f"format module {name} lacks {', '.join(lacking)}")
+    if module.BODIES not in RULES:
+        raise UserError(f"format module {name}: BODIES is {module.BODIES!r}, not one of {RULES}")
+    return cast(Format, module)

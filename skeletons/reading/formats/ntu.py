@@ -21,13 +21,21 @@ from numpy.typing import NDArray
 
 from skeletons.layout import Layout
 from skeletons.reading import archive
-from skeletons.reading.normalise import largest_bodies
-from skeletons.reading.recording import LONGEST, Broken, BrokenClip, Clip, Recording, coordinates
+from skeletons.reading.recording import (
+    LONGEST,
+    Broken,
+    BrokenClip,
+    Clip,
+    Recording,
+    coordinates,
+    counted,
+)
 from skeletons.reading.text import Words
 
+BODIES = "energy"  # a sensor's ghosts hardly move
 MOST_BODIES = 6  # the sensor tracks no more
 BODIES_READ = 4  # the first of a frame; the others are left out
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 _BODY_VALUES, _JOINT_VALUES = 10, 12
 
 
@@ -58,23 +66,19 @@ def plan(
 
 
 def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
-) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip, its number of frames and its largest bodies (M, T, V, 3), as many as
-    the layout has, or why it is broken.
+    data: bytes, recording: Recording, *, layout: Layout, classes: int
+) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
+    """The recording's clip with its bodies (M, T, V, 3), or why it is broken.
 
-    `classes` is for formats that state the label in the recording, `max_frames` for those that cut
-    long videos.
+    `classes` is for formats that state the label in the recording.
     """
     (clip,) = recording.clips
     try:
-        bodies = largest_bodies(parse(data, joints=layout.joints), layout.bodies)
-        if not bodies.any():
-            raise BrokenClip("no body: all coordinates are zero")
+        bodies = parse(data, joints=layout.joints)
     except BrokenClip as error:
-        yield clip, 0, error
+        yield clip, error
     else:
-        yield clip, bodies.shape[1], bodies
+        yield clip, bodies
 
 
 def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
@@ -152,8 +156,10 @@ def _check_lines(
     if wrong.any():
         body, row = np.argwhere(wrong)[0]
         line = int(lines[body, row])
-        reason = f"{words.counts[line]} values where {expected[row]} are due"
-        if row == 1 and words.counts[line] == 1:
+        reason = f"{counted(int(words.counts[line]), 'value')} where {expected[row]} are due"
+        if row == 1 and integers[line] >= 0:
+            reason = f"{counted(int(integers[line]), 'joint')} where the layout has {joints}"
+        elif row == 1 and words.counts[line] == 1:
             ((start,), (end,)) = words.leading(np.array(line), 1)
-            reason = f"{words.quote(start, end)} joints where the layout has {joints}"
+            reason = f"{words.quote(start, end)} is not the number of joints, {joints}"
         raise BrokenClip(reason, line + 1)

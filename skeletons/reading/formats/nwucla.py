@@ -22,9 +22,17 @@ from numpy.typing import NDArray
 
 from skeletons.layout import Layout
 from skeletons.reading import archive
-from skeletons.reading.normalise import largest_bodies
-from skeletons.reading.recording import FARTHEST, LONGEST, Broken, BrokenClip, Clip, Recording
+from skeletons.reading.recording import (
+    FARTHEST,
+    LONGEST,
+    Broken,
+    BrokenClip,
+    Clip,
+    Recording,
+    counted,
+)
 
+BODIES = "file"
 _NAME = re.compile(r"a(\d{2})_s(\d{2})_e(\d{2})_v(\d{2})", re.ASCII)
 _DIGITS = 18  # of an integer that is read as one
 
@@ -52,20 +60,16 @@ def plan(
 
 
 def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
-) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its label, its number of frames and its bodies (M, T, V, 3), as
-    many as the layout has, or why it is broken.
-
-    `max_frames` is for formats that cut long videos.
-    """
+    data: bytes, recording: Recording, *, layout: Layout, classes: int
+) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
+    """The recording's clip with its label and its body (1, T, V, 3), or why it is broken."""
     (clip,) = recording.clips
     try:
         label, body = parse(data, joints=layout.joints, classes=classes)
     except BrokenClip as error:
-        yield clip, 0, error
+        yield clip, error
     else:
-        yield clip._replace(label=label), len(body), largest_bodies(body[None], layout.bodies)
+        yield clip._replace(label=label), body[None]
 
 
 def parse(data: bytes, *, joints: int, classes: int) -> tuple[int, NDArray[np.float64]]:
@@ -117,7 +121,8 @@ def _body(frames: Any, joints: int) -> NDArray[np.float64]:
         if not isinstance(frame, list):
             raise BrokenClip(f"frame {t} is not a list of joints")
         if len(frame) != joints:
-            raise BrokenClip(f"{len(frame)} joints in frame {t} where the layout has {joints}")
+            number = counted(len(frame), "joint")
+            raise BrokenClip(f"{number} in frame {t} where the layout has {joints}")
         for j, joint in enumerate(frame, 1):
             if not isinstance(joint, list) or len(joint) != 3:
                 raise BrokenClip(f"joint {j} in frame {t} is not x, y, z")

@@ -17,14 +17,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from errors import UserError
 from skeletons.layout import Layout
 from skeletons.reading import archive
-from skeletons.reading.recording import Broken, BrokenClip, Clip, EmptyClip, Recording, coordinates
+from skeletons.reading.recording import (
+    Broken,
+    BrokenClip,
+    Clip,
+    EmptyClip,
+    Recording,
+    coordinates,
+    counted,
+)
 from skeletons.reading.text import Words
 
+BODIES = "file"
 INTERVALS = ("half_open", "inclusive")
-_NAME = re.compile(r"(?:\d+|A\d+N(?P<subject>\d+))-(?P<view>[LMR])")
+_NAME = re.compile(r"(?:\d+|A\d+N(?P<subject>\d+))-(?P<view>[LMR])", re.ASCII)
 _VIEWS = "LMR"
+_INTEGER = re.compile(r"\s*-?\d{1,9}\s*", re.ASCII)
 
 
 def plan(
@@ -38,7 +49,7 @@ def plan(
     videos may be had in parts. Raises ArchiveError for an unreadable archive or label file.
     """
     if interval not in INTERVALS:
-        raise ValueError(f"interval {interval!r} is none of {', '.join(INTERVALS)}")
+        raise UserError(f"interval {interval!r} is none of {', '.join(INTERVALS)}")
     files: dict[str, tuple[archive.Member, str]] = {}
     for member, text in archive.texts(labels, ".txt"):
         if member.stem in files:
@@ -57,6 +68,8 @@ def plan(
         subject, camera = int(parts["subject"] or 0), _VIEWS.index(parts["view"]) + 1
         clips = []
         lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        if not lines:
+            broken.append(Broken(video, label_file.place, None, "no action in this label file"))
         for index, (number, line) in enumerate(lines):
             name = f"{video}-{index:03}"
             try:
@@ -73,35 +86,31 @@ def plan(
 
 
 def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int, max_frames: int
-) -> Iterator[tuple[Clip, int, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clips, each with its number of frames and its bodies (M, T, V, 3), or why it
-    is broken.
-
-    Of a clip of more than `max_frames` the centre is kept. A clip without any body is an EmptyClip.
+    data: bytes, recording: Recording, *, layout: Layout, classes: int
+) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
+    """The recording's clips, each with its bodies (M, T, V, 3), or why it is broken. A clip without
+    any body is an EmptyClip.
     """
     try:
         words, length = _frames(data, layout)
     except BrokenClip as error:
         for clip in recording.clips:
-            yield clip, 0, error
+            yield clip, error
         return
     for clip in recording.clips:
         assert clip.rows is not None
         start, end = clip.rows
-        frames = end - start
         try:
             if end > length:
                 reason = f"ends at frame {end}, after the video's {length}"
                 raise BrokenClip(reason, clip.line, clip.file)
-            start += max(frames - max_frames, 0) // 2
-            bodies = _bodies(words, start, min(end, start + max_frames), layout)
+            bodies = _bodies(words, start, end, layout)
             if not bodies.any():
                 raise EmptyClip("no body: all joints are zero", clip.line, clip.file)
         except BrokenClip as error:
-            yield clip, frames, error
+            yield clip, error
         else:
-            yield clip, frames, bodies
+            yield clip, bodies
 
 
 def parse(data: bytes, layout: Layout) -> NDArray[np.float64]:
@@ -123,7 +132,9 @@ def _frames(data: bytes, layout: Layout) -> tuple[Words, int]:
     wrong = words.counts[:length] != values
     if wrong.any():
         line = int(np.argmax(wrong))
-        raise BrokenClip(f"{words.counts[line]} values where {values} are due", line + 1)
+        raise BrokenClip(
+            f"{counted(int(words.counts[line]), 'value')} where {values} are due", line + 1
+        )
     return words, length
 
 
@@ -139,10 +150,12 @@ def _parse_label(line: str, *, classes: int, interval: str) -> tuple[int, tuple[
     """The label (0-based) and the rows (0-based, the last excluded) of a line of a label file, or
     BrokenClip.
     """
-    try:
-        action, start, end = (int(value) for value in line.split(",")[:3])
-    except ValueError:
-        raise BrokenClip(f"{line.strip()[:40]!r} is not action,start,end,confidence") from None
+    values = line.split(",")[:3]
+    if len(values) < 3 or not all(map(_INTEGER.fullmatch, values)):
+        if len(values) == 3 and not any(character.isdigit() for character in line):
+            raise BrokenClip("a header line, which label files do not have; remove it")
+        raise BrokenClip(f"{line.strip()[:40]!r} is not action,start,end,confidence")
+    action, start, end = map(int, values)
     if not 1 <= action <= classes:
         raise BrokenClip(f"unknown action {action}: the dataset has {classes}")
     first = start - (interval == "inclusive")

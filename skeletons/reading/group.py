@@ -1,0 +1,104 @@
+"""What a worker does: read a group of recordings and normalise their clips."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numcodecs.bitround import BitRound
+from numpy.typing import NDArray
+
+from skeletons.layout import Layout
+from skeletons.memory import keep_freed_memory
+from skeletons.reading import archive, contract, formats
+from skeletons.reading.archive import ArchiveError
+from skeletons.reading.normalise import choose_bodies, normalise
+from skeletons.reading.recording import Broken, BrokenClip, Clip, EmptyClip, Recording, counted
+
+_KEPT = 64 << 20  # bytes of freed memory: several times the largest array of a parsed text
+
+
+class Task(NamedTuple):
+    """What all groups share. `root` is the folder that relative paths of archives start from."""
+
+    root: Path
+    format: str
+    layout: Layout
+    classes: int
+    max_frames: int
+    keepbits: int | None
+
+
+class Group(NamedTuple):
+    """The clips of a group with their numbers of frames in the recording and in the store, the
+    broken ones, and for each joint whether any clip has it.
+    """
+
+    clips: list[tuple[Clip, int, int]]
+    broken: list[Broken]
+    seen: list[bool]
+
+    @property
+    def frames(self) -> int:
+        return sum(frames for _, _, frames in self.clips)
+
+
+def read_group(
+    task: Task, recordings: list[Recording], keep: bool
+) -> tuple[Group, NDArray[np.float32]]:
+    """A group of recordings and the frames (F, M, V, 3) of its clips, one clip after the other;
+    unless `keep`, only its broken clips.
+    """
+    keep_freed_memory(_KEPT)
+    layout = task.layout
+    group = Group([], [], [False] * layout.joints)
+    parts = [np.empty((0, layout.bodies, layout.joints, 3), np.float32)]
+    for recording in recordings:
+        for clip, outcome in _clips(task, recording):
+            if isinstance(outcome, BrokenClip):
+                stops = not isinstance(outcome, EmptyClip)
+                file = outcome.file or recording.member.place
+                group.broken.append(Broken(clip.name, file, outcome.line, outcome.reason, stops))
+            elif keep:
+                raw_frames, bodies = outcome
+                if not all(group.seen):
+                    group.seen[:] = np.logical_or(group.seen, bodies.any(axis=(0, 1, 3))).tolist()
+                part = normalise(bodies, layout)
+                if task.keepbits is not None:
+                    part = BitRound(task.keepbits).encode(part).view(np.float32)
+                parts.append(part)
+                group.clips.append((clip, raw_frames, len(part)))
+    return group, np.concatenate(parts)
+
+
+def _clips(
+    task: Task, recording: Recording
+) -> Iterator[tuple[Clip, tuple[int, NDArray[np.float64]] | BrokenClip]]:
+    """The clips of a recording, each with its number of frames and the bodies (M, T, V, 3) that
+    are kept of it, or why it is broken.
+    """
+    module = formats.load(task.format)
+    try:
+        data = archive.read(recording.member, task.root)
+    except ArchiveError as error:
+        for clip in recording.clips:
+            yield clip, BrokenClip(str(error))
+        return
+    found = module.read(data, recording, layout=task.layout, classes=task.classes)
+    for clip, bodies in contract.check_clips(
+        found, task.format, recording, layout=task.layout, classes=task.classes, rule=module.BODIES
+    ):
+        if isinstance(bodies, BrokenClip):
+            yield clip, bodies
+            continue
+        frames = bodies.shape[1]
+        start = max(frames - task.max_frames, 0) // 2
+        central = bodies[:, start : start + task.max_frames]
+        kept = choose_bodies(central, module.BODIES, task.layout.bodies)
+        if kept.any():
+            yield clip, (frames, kept)
+        elif frames > task.max_frames:
+            reason = f"no body in the central {task.max_frames} of {counted(frames, 'frame')}"
+            yield clip, EmptyClip(reason, clip.line, clip.file)
+        else:
+            yield clip, BrokenClip("no body: all coordinates are zero")

@@ -1,0 +1,76 @@
+"""What a synthetic sensor records of a room: its noise, its guesses, its place."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from errors import UserError
+from skeletons.synthetic.figure import Array, Figure, rotation
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+_TRUNK = 0.2  # times the noise: the error of the trunk, by which a clip is normalised
+_GUESS = 4  # times the noise: the error of a hidden joint
+
+
+@dataclass(frozen=True)
+class Take:
+    """What the sensor delivered: joints (T, bodies, joints, 3) in metres of the camera, in the
+    order of the file and zero where there is no body; inferred (T, bodies, joints) where the sensor
+    guessed. `labels`: (action, start, end) rows."""
+
+    name: str
+    joints: Array
+    inferred: NDArray[np.bool_]
+    labels: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+def present(joints: Array) -> NDArray[np.bool_]:
+    """Which bodies (T, M) there are in joints (T, M, joints, 3)."""
+    return np.any(joints != 0, axis=(2, 3))
+
+
+def see(
+    figure: Figure,
+    joints: Array,
+    yaw: float,
+    setup: int,
+    noise: float,
+    rng: np.random.Generator,
+) -> tuple[Array, NDArray[np.bool_]]:
+    """What a camera makes of the room's joints (T, bodies, joints, 3): joints in its coordinates
+    with sensor noise, zero where there is no body, and which of them (T, bodies, joints) it had to
+    guess.
+
+    `yaw` is the camera's place around the room in radians, `setup` decides its height, distance and
+    tilt, `noise` is the sensor's standard deviation in metres.
+    """
+    there = present(joints)[..., None, None]
+    pitch = rotation(np.array((-0.05 * (1 + setup % 3), 0, 0)))
+    turned = joints @ rotation(np.array((0, yaw, 0))).T - (0, 0.8 + 0.2 * (setup % 3), 0)
+    seen = turned @ pitch.T + (rng.normal(0, 0.3), 0, 2.6 + 0.3 * (setup % 4) + rng.uniform(0, 0.6))
+    error = rng.normal(0, 1, seen.shape)
+    scale = np.where(figure.trunk, _TRUNK, 1.0)[:, None]
+    # Now and then a joint is hidden for a while, and guessed badly.
+    inferred = np.zeros(seen.shape[:3], dtype=np.bool_)
+    for _ in range(1 + len(seen) // 20):
+        start, length = rng.integers(len(seen)), rng.integers(4, 16)
+        body, joint = rng.integers(seen.shape[1]), rng.integers(figure.layout.joints)
+        inferred[start : start + length, body, joint] = True
+    error[inferred] += rng.normal(0, _GUESS, (np.count_nonzero(inferred), 3))
+    return (seen + noise * scale * error) * there, inferred & there[..., 0]
+
+
+def check(frames: tuple[int, int], noise: float, **counts: int) -> None:
+    """Raise UserError unless counts are 1 to 99, `frames` (the least and the most of an action)
+    are at least 8 and in order, and `noise` is not negative."""
+    for name, count in counts.items():
+        if not 1 <= count <= 99:
+            raise UserError(f"{name} must be 1 to 99, not {count}")
+    if not 8 <= frames[0] <= frames[1]:
+        raise UserError(f"frames must be at least 8, the least first, not {list(frames)}")
+    if noise < 0:
+        raise UserError(f"noise must not be negative, it is {noise}")
