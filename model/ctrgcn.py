@@ -145,6 +145,10 @@ class Norm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """(N, C, V, T) -> (N, C, V, T). Row r of the first is one of `1 + extra[r]` equal ones."""
+        if len(x) == 1:
+            # On a CPU, the strides of a single row may pass for channels last while its gradient's
+            # do not, and PyTorch then gives wrong gradients at weight and bias.
+            x = x.contiguous()
         if not self.training or (extra is None and ranks() == 1):
             return super().forward(x)
         if extra is None:
