@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from errors import UserError
 from experiment import wording
 from experiment.schema import Dataset, Params
@@ -99,10 +97,10 @@ def on_run(p: Params, section: str, name: str, clips: Clips) -> list[str]:
     """
     run, key = getattr(p, section)[name], f"{section}.{name}"
     rule = p.datasets[run.dataset].protocols[run.protocol].rule
-    train, _ = _sides(f"{key}.protocol", run.protocol, rule, clips)
+    sides = _sides(f"{key}.protocol", run.protocol, rule, clips)
     if section == "supervised_runs":
         return []
-    count, classes = len(train), len(np.unique(clips.label[train]))
+    count, classes = sides.train, sides.trained
     where, found = f"the {count} training clips of {key}", []
     if p.retrieval.k > count:
         raise Meaningless(f"retrieval.k is {p.retrieval.k}: more than {where}")
@@ -128,17 +126,12 @@ def on_run(p: Params, section: str, name: str, clips: Clips) -> list[str]:
     return found
 
 
-def _sides(
-    key: str, protocol: str, rule: Mapping[str, Any], clips: Clips
-) -> tuple[np.ndarray, np.ndarray]:
-    """The training and test clips of a protocol, with a class in common."""
+def _sides(key: str, protocol: str, rule: Mapping[str, Any], clips: Clips) -> protocols.Sides:
+    """The sizes of a protocol's sides, which have an action in common."""
     try:
-        train, test = protocols.split(clips, rule)
-    except ValueError as error:
-        raise Meaningless(f"{key} is {protocol!r}: {error}") from None
-    if not len(np.intersect1d(clips.label[train], clips.label[test])):
-        raise Meaningless(f"{key} is {protocol!r}: no action is in both training and test")
-    return train, test
+        return protocols.check(clips, rule, name=protocol)
+    except UserError as error:
+        raise Meaningless(f"{key}: {error}") from None
 
 
 def _datasets(p: Params) -> Iterator[str]:

@@ -73,6 +73,10 @@ class BatchNorm(nn.BatchNorm2d):
         `repeats` (R,) says of each of the first R rows how many more rows equal it and are not
         computed; -1 leaves the row itself out of the statistics, too.
         """
+        if len(x) == 1:
+            # On a CPU, the strides of a single row may pass for channels last while its gradient's
+            # do not, and PyTorch then gives wrong gradients of weight and bias.
+            x = x.contiguous()
         if not self.training or (repeats is None and ranks() == 1):
             return super().forward(x)
         if repeats is None:

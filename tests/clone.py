@@ -11,6 +11,17 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parent.parent
+# What a stage reads of the project besides params.yaml, for tests that run stages elsewhere.
+LINKED = (
+    "datasets",
+    "dvc.yaml",
+    "errors.py",
+    "stages",
+    "experiment",
+    "learning",
+    "model",
+    "skeletons",
+)
 TINY: dict[str, dict[str, Any]] = {
     "synthetic": {
         "actions": 3,

@@ -12,17 +12,22 @@ import torch.multiprocessing as mp
 import yaml
 
 from errors import UserError
+from learning import finetune
 from learning.batches import batches
+from learning.clips import DeviceClips
 from learning.contrast import SCDNet
 from learning.loop import train
+from learning.schedule import SGD
+from learning.views import Crop
 from model import distributed
 from model.encoder import Encoder, Projector
+from skeletons.layout import Layout
 
 PARENTS = (0, 0, 1, 1)
 
 
-def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
-    """Two epochs of a tiny network under srun; only the first `pairs` clips have a second body."""
+def join(rank: int, ranks: int, folder: str) -> None:
+    """One of several processes under srun, with random numbers that start alike."""
     os.environ |= {
         "SLURM_STEP_NUM_TASKS": str(ranks),
         "SLURM_PROCID": str(rank),
@@ -34,6 +39,11 @@ def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
     torch.set_num_threads(1)
     distributed.join("cpu")
     torch.manual_seed(0)
+
+
+def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
+    """Two epochs of a tiny network on clips of which the first `pairs` have a second body."""
+    join(rank, ranks, folder)
     encoder = Encoder(parents=PARENTS, frames=8, width=8, dim=16, heads=2, dropout=0.0)
     network = SCDNet(Projector(encoder, projection=8), queue=20).train()
     network.query.double(), network.key.double()  # rounding is not what is compared
@@ -46,11 +56,8 @@ def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
         seen.extend(clips.tolist())
         return together(frames[clips], frames[clips].flip(2))
 
-    loader = batches(np.arange(18), batch=4, seed=0, drop_last=True, rank=rank, ranks=ranks)
-    curve = train(
-        step, network, loader, seed=1, epochs=2, lr=0.05, milestones=[], momentum=0.9,
-        weight_decay=0.0,
-    )  # fmt: skip
+    loader = batches(np.arange(18), batch=4, seed=0, drop_last=True)
+    curve = train(step, network, loader, sgd=SGD(epochs=2, lr=0.05), seed=1)
     torch.save(
         {"state": network.state_dict(), "curve": curve, "seen": seen},
         Path(folder, f"{ranks}-{rank}.pt"),
@@ -59,17 +66,81 @@ def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
         torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("pairs", [5, 0])
-def test_two_processes_equal_one(pairs: int, tmp_path: Path) -> None:
+def run_fine_tuning(rank: int, ranks: int, folder: str) -> None:
+    """Two epochs of 7 clips in batches of 4: the last of an epoch has 3; and of 5: the last has 1,
+    fewer than processes.
+    """
+    join(rank, ranks, folder)
+    encoder = Encoder(parents=PARENTS, frames=8, width=8, dim=16, heads=2, dropout=0.0).double()
+    frames = torch.randn(7 * 10, 2, len(PARENTS), 3).double()
+    frames[20:, 1] = 0
+    clips = DeviceClips(
+        frames=frames,
+        offsets=torch.arange(0, 71, 10),
+        labels=torch.tensor([0, 1, 2, 0, 1, 2, 0]),
+        classes=3,
+        layout=Layout("tree", 4, 2, ((1, 0), (2, 1), (3, 1)), (0, 1, 3, 2), 0, (0, 1), (2, 3)),
+        device=torch.device("cpu"),
+    )
+    seen: list[int] = []
+    view = finetune.cropped_view
+
+    def notes(clips: DeviceClips, indices: torch.Tensor, **settings: Any) -> torch.Tensor:
+        seen.extend(indices.tolist())
+        return view(clips, indices, **settings)
+
+    finetune.cropped_view = notes
+    torch.set_default_dtype(torch.float64)  # of the classifier's linear layer
+    found = {}
+    for count in (6, 4, 7, 5):
+        classifier = finetune.fine_tune(
+            encoder,
+            clips,
+            batches(np.arange(count), batch=4, seed=0, drop_last=False),
+            stream="joint",
+            crop=Crop(min_frames=8),
+            sgd=SGD(epochs=2, lr=0.05),
+            seed=1,
+        )
+        found[str(count)] = {"state": classifier.state_dict(), "seen": seen.copy()}
+        seen.clear()
+    torch.save(found, Path(folder, f"{ranks}-{rank}.pt"))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def one_and_two(function: Any, folder: Path, *arguments: int) -> list[Any]:
+    """What one process saves, and each of two."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    (tmp_path / "port").write_text(str(port))
-    mp.spawn(run, (1, str(tmp_path), pairs), nprocs=1)
-    mp.spawn(run, (2, str(tmp_path), pairs), nprocs=2)
-    one, first, second = (
-        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
-    )
+    (folder / "port").write_text(str(port))
+    for ranks in (1, 2):
+        mp.spawn(function, (ranks, str(folder), *arguments), nprocs=ranks)
+    names = ("1-0", "2-0", "2-1")
+    return [torch.load(folder / f"{name}.pt", weights_only=True) for name in names]
+
+
+def test_two_processes_fine_tune_as_one_whatever_the_number_of_clips(tmp_path: Path) -> None:
+    """Every clip once an epoch, and every step that of one process."""
+    one, first, second = one_and_two(run_fine_tuning, tmp_path)
+    assert sorted(one["7"]["seen"]) == sorted([*range(7)] * 2)
+    assert sorted(first["7"]["seen"] + second["7"]["seen"]) == sorted(one["7"]["seen"])
+    # The fifth clip is a batch alone, which both compute.
+    assert sorted(one["5"]["seen"]) == sorted([*range(5)] * 2)
+    assert len(first["5"]["seen"] + second["5"]["seen"]) == 2 * (4 + 2)
+    assert set(first["5"]["seen"]) | set(second["5"]["seen"]) == set(range(5))
+    for count in ("7", "5"):
+        for name, array in one[count]["state"].items():
+            assert torch.equal(first[count]["state"][name], second[count]["state"][name]), name
+            torch.testing.assert_close(
+                first[count]["state"][name], array, rtol=1e-6, atol=1e-6, msg=f"{count} {name}"
+            )
+
+
+@pytest.mark.parametrize("pairs", [5, 0])
+def test_two_processes_equal_one(pairs: int, tmp_path: Path) -> None:
+    one, first, second = one_and_two(run, tmp_path, pairs)
     assert not set(first["seen"][:8]) & set(second["seen"][:8])
     assert sorted(first["seen"] + second["seen"]) == sorted(one["seen"])
     for name, array in first["state"].items():
@@ -89,9 +160,26 @@ def test_srun_that_does_not_say_where_it_was_called_is_refused(
         distributed.join("cpu")
 
 
-def test_a_batch_that_cannot_be_divided_is_refused() -> None:
-    with pytest.raises(ValueError, match="a batch of 16 clips cannot be divided among 3 processes"):
-        batches(np.arange(18), batch=16, seed=0, drop_last=True, ranks=3)
+def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "ranks", lambda: 3)
+    with pytest.raises(UserError, match="a batch of 16 clips cannot be divided among 3 processes"):
+        batches(np.arange(18), batch=16, seed=0, drop_last=True)
+
+
+def test_the_parts_of_a_batch_weigh_as_much_as_their_clips(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distributed, "ranks", lambda: 3)
+    means = torch.arange(8.0).square()
+    for count in range(3, 9):
+        total, clips = 0.0, []
+        for rank in range(3):
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+            with distributed.dealt(torch.arange(count)) as (part, weight):
+                total += weight * means[part].mean().item()
+                clips += part.tolist()
+        assert sorted(clips) == list(range(count))
+        assert total / 3 == pytest.approx(means[:count].mean().item())
 
 
 def test_how_processes_are_launched_is_no_part_of_a_stage() -> None:

@@ -272,3 +272,18 @@ def test_start_of_training() -> None:
     assert torch.equal(same, torch.eye(KINECT_V2.joints))
     matrix = encoder.temporal.embed[0].weight
     assert matrix.abs().max() <= (6 / sum(matrix.shape)) ** 0.5
+
+
+def test_the_gradient_of_one_clip_does_not_depend_on_its_layout_in_memory() -> None:
+    """PyTorch gives wrong ones for some layouts of a single row."""
+    torch.manual_seed(0)
+    encoder = Encoder(parents=(0, 0, 1, 1), frames=8, width=8, dim=16, heads=2, dropout=0.0)
+    encoder.double().train()
+    clip = torch.randn(1, 8, 2, 4, 3).double()
+    gradients = []
+    for x in (clip.permute(0, 4, 1, 3, 2), clip.permute(0, 4, 1, 3, 2).contiguous()):
+        encoder.zero_grad()
+        encoder.represent(x).square().sum().backward()
+        gradients.append([p.grad for p in encoder.parameters()])
+    for ours, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, expected)

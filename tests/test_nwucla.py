@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 import zarr
-from clone import TINY, update
+from clone import LINKED, TINY, update
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_normalise import naive
@@ -22,7 +22,7 @@ from skeletons.reading.formats import nwucla
 from skeletons.reading.prepare import BrokenClips, Dataset, prepare
 from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, Recording
 from skeletons.sensors import KINECT_V1, KINECT_V2
-from stages import embed, pretrain, raw
+from stages import embed, pretrain, raw, synthetic
 from stages import prepare as prepare_stage
 from stages import view_pictures as views
 
@@ -241,21 +241,22 @@ def real(tmp_path_factory):
     if not REAL.exists():
         pytest.skip(f"no {REAL}")
     folder = tmp_path_factory.mktemp("real")
-    entry = params.read(ROOT / "params.yaml")["datasets"]["nwucla"]
+    entry = params.read(ROOT / "presets/nwucla.yaml", datasets=ROOT / "datasets").datasets["nwucla"]
     report = prepare(
         folder / "nwucla.zarr",
         Dataset(
-            format=entry["format"],
+            format=entry.format,
             layout=KINECT_V1,
-            classes=entry["classes"],
-            skeletons=[REAL.parent / name for name in entry["archives"]["skeletons"]],
-            expected=entry["expected"],
+            classes=entry.classes,
+            skeletons=[REAL.parent / name for name in entry.archives.skeletons],
+            expected={"clips": entry.archives.clips, "cameras": entry.archives.cameras},
         ),
         require_complete=True,
         scratch=folder / "scratch",
     )
     assert not report.broken
-    return store.read(folder / "nwucla.zarr"), entry["protocols"]
+    rules = {name: protocol.rule for name, protocol in entry.protocols.items()}
+    return store.read(folder / "nwucla.zarr"), rules
 
 
 def test_the_real_archive_has_the_published_sizes(real):
@@ -294,10 +295,12 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     update(p, {"sources": {"nwucla": "synthetic"}, "synthetic": {"cameras": 3}})
     p["supervised_runs"] = {}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(p))
+    for name in LINKED:
+        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     for stage, key in (
-        *((raw, "nwucla"), (prepare_stage, "nwucla"), (views, "nwucla")),
+        *((synthetic, "nwucla"), (raw, "nwucla"), (prepare_stage, "nwucla"), (views, "nwucla")),
         *((pretrain, "nwucla-xview-bone"), (embed, "nwucla-xview-bone")),
     ):
         stage.main(key)
@@ -310,7 +313,7 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     features = zarr.open_group("data/features/nwucla-xview-bone.zarr", mode="r")
     assert features["test/features"].shape == (24, 2 * TINY["encoder"]["dim"])
     assert set(clips.camera[features["test/clip"][:]]) == {3}
-    assert Path("metrics/figures/nwucla-views.png").stat().st_size > 10_000
+    assert Path("data/figures/nwucla-views.png").stat().st_size > 10_000
 
 
 def test_a_layout_of_two_bodies_gets_an_empty_second_one(tmp_path):

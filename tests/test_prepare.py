@@ -573,16 +573,20 @@ def project(tmp_path):
     def run(**settings):
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         params["sources"]["mine"] = "archives"
-        params["datasets"]["mine"] = {
-            **params["datasets"]["ntu60"],
-            "archives": {"skeletons": ["mine.zip"], "labels": [], "splits": []},
+        described = yaml.safe_load((ROOT / "datasets/ntu60.yaml").read_text())
+        described["archives"] = {
+            "skeletons": ["mine.zip"],
             "leave_out": "datasets/lists/missing.txt",
-            "expected": {"clips": 4, "setups": 2, "cameras": None},
+            "clips": 4,
+            "setups": 2,
         }
         params["prepare"] |= {"on_error": "skip", **settings}
         lists = tmp_path / "datasets" / "lists"
         lists.mkdir(parents=True, exist_ok=True)
         (lists / "missing.txt").write_text(EDGE[2].stem)
+        for name in ("ntu60", "pku2"):
+            shutil.copy(ROOT / "datasets" / f"{name}.yaml", tmp_path / "datasets")
+        (tmp_path / "datasets/mine.yaml").write_text(yaml.safe_dump(described))
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         return subprocess.run(
             [sys.executable, "-m", "stages.prepare", "mine"],

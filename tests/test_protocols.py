@@ -14,7 +14,9 @@ from skeletons.sensors import KINECT_V2
 from skeletons.store import Clips
 
 ROOT = Path(__file__).parent.parent
-DATASETS = yaml.safe_load((ROOT / "params.yaml").read_text())["datasets"]
+DATASETS = {
+    path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "datasets").glob("*.yaml")
+}
 FIELDS = {"setup": "S", "camera": "C", "subject": "P", "replication": "R"}
 
 # Training and test clips of each protocol (NTU: after the missing ones are left out).
@@ -54,10 +56,10 @@ def test_sizes_agree_with_the_missing_clips(dataset: str, protocol: str) -> None
     each camera.
     """
     entry = DATASETS[dataset]
-    missing = (ROOT / entry["leave_out"]).read_text().split()
+    missing = (ROOT / entry["archives"]["leave_out"]).read_text().split()
     train, test = split(named(missing), entry["protocols"][protocol])
     sizes = SIZES[dataset, protocol]
-    assert sum(sizes) == entry["expected"]["clips"]
+    assert sum(sizes) == entry["archives"]["clips"]
     whole = (sizes[0] + len(train), sizes[1] + len(test))
     assert sum(whole) == {"ntu60": 56_880, "ntu120": 114_480}[dataset]
     if protocol == "xview":
@@ -70,13 +72,14 @@ def test_sizes_agree_with_the_missing_clips(dataset: str, protocol: str) -> None
     ("dataset", "sizes"), [("pku1", (18_841, 2_704)), ("pku2", (5_332, 1_613))]
 )
 def test_pku_sizes_add_up(dataset: str, sizes: tuple[int, int]) -> None:
-    assert sum(sizes) == DATASETS[dataset]["expected"]["clips"]
+    assert sum(sizes) == DATASETS[dataset]["archives"]["clips"]
     assert {"xsub", "xview"} == set(DATASETS[dataset]["protocols"])
 
 
 def test_the_lists_of_missing_clips() -> None:
     lists = [
-        set((ROOT / DATASETS[d]["leave_out"]).read_text().split()) for d in ("ntu60", "ntu120")
+        set((ROOT / DATASETS[d]["archives"]["leave_out"]).read_text().split())
+        for d in ("ntu60", "ntu120")
     ]
     assert [len(names) for names in lists] == [302, 535]
     assert lists[0] < lists[1]

@@ -6,19 +6,20 @@ import hashlib
 import http.server
 import os
 import pickle
+import shutil
 import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from clone import ROOT
 
-from stages import raw
+from experiment.schema import Archives
+from stages import raw, synthetic
 
 ACCESS = "https://example.org/request"
-
-
-PARAMS = Path(__file__).parent.parent / "params.yaml"
+ARCHIVES = Archives.model_fields
 
 
 class Project:
@@ -26,18 +27,20 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.params = yaml.safe_load(PARAMS.read_text())
+        self.params = yaml.safe_load((ROOT / "params.yaml").read_text())
         self.params["synthetic"] |= {"actions": 2, "subjects": 2, "cameras": 1, "frames": [8, 9]}
+        shutil.copytree(ROOT / "datasets", root / "datasets")
 
     def dataset(
         self, source: str, skeletons: list[str], like: str = "ntu60", **entry: object
     ) -> None:
-        archives = {"skeletons": skeletons, "labels": [], "splits": []}
+        described = yaml.safe_load((ROOT / "datasets" / f"{like}.yaml").read_text())
+        described["archives"] = {"skeletons": skeletons, "access": ACCESS}
+        for name, value in entry.items():
+            within = described["archives"] if name in ARCHIVES else described
+            within[name] = value
         self.params["sources"]["mine"] = source
-        self.params["datasets"]["mine"] = {
-            **self.params["datasets"][like],
-            **{"archives": archives, "access": ACCESS, **entry},
-        }
+        (self.root / "datasets/mine.yaml").write_text(yaml.safe_dump(described))
         (self.root / "params.yaml").write_text(yaml.safe_dump(self.params))
 
     @property
@@ -70,22 +73,25 @@ def owned(tmp_path) -> Path:
 
 def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
     project.dataset("synthetic", ["x.zip", "y.zip/inner"])
+    synthetic.main("mine")
     assert raw.main("mine").startswith("data/raw/mine: ")
     assert sorted(project.brought) == ["mine/x.zip", "mine/y.zip"]
 
     project.dataset("synthetic", ["x.ZIP/inner", "y.zipped", "z"])
+    synthetic.main("mine")
     raw.main("mine")
     assert zipfile.is_zipfile(project.brought.pop("mine/x.ZIP"))
     assert {Path(name).parts[1] for name in project.brought} - {"x.ZIP"} == {"y.zipped", "z"}
     assert {Path(name).suffix for name in project.brought} - {".ZIP"} == {".skeleton"}
 
-    archives = {"skeletons": ["v.zip"], "labels": ["l.zip"], "splits": ["s.txt"]}
-    protocols = {"xsub": {"split": "s.txt"}}
-    project.dataset("synthetic", [], "pku2", archives=archives, protocols=protocols)
+    lists = {"labels": ["l.zip"], "splits": ["s.txt"], "protocols": {"xsub": {"split": "s.txt"}}}
+    project.dataset("synthetic", ["v.zip"], "pku2", **lists)
+    synthetic.main("mine")
     raw.main("mine")
     assert sorted(project.brought) == ["mine/l.zip", "mine/s.txt", "mine/v.zip"]
 
     project.dataset("synthetic", ["all_sqe.zip"], "nwucla")
+    synthetic.main("mine")
     raw.main("mine")
     assert sorted(project.brought) == ["mine/all_sqe.zip"]
 
@@ -94,12 +100,12 @@ def test_synthetic_numbers_and_formats_without_sense_are_refused(project):
     project.dataset("synthetic", ["x.zip"], format="bvh")
     with pytest.raises(ValueError, match="format is 'bvh', allowed: one of ntu, nwucla, pku"):
         raw.main("mine")
-    archives = {"skeletons": ["v.zip"], "labels": ["l.zip"], "splits": ["cross_subject_v2.txt"]}
-    protocols = {"xsub": {"split": "cross_subject_v2.txt"}}
+    lists = {"labels": ["l.zip"], "splits": ["s.txt"], "protocols": {"xsub": {"split": "s.txt"}}}
     project.params["synthetic"]["cameras"] = 4
-    project.dataset("synthetic", [], "pku2", archives=archives, protocols=protocols)
+    project.dataset("synthetic", ["v.zip"], "pku2", **lists)
     with pytest.raises(ValueError, match="cameras must be at most 3 for PKU-MMD, not 4"):
-        raw.main("mine")
+        synthetic.main("mine")
+    raw.main("mine")
     assert not project.brought
 
 
@@ -162,7 +168,7 @@ def test_md5_is_checked(project, owned):
 
     wrong = "0" * 32
     project.dataset(str(owned), ["a.zip"], md5={"a.zip": wrong})
-    with pytest.raises(ValueError, match=rf"a.zip: its md5 is \w{{32}}, not {wrong}"):
+    with pytest.raises(ValueError, match=rf"a.zip: its md5 is \w{{32}}, not the stated {wrong}"):
         raw.main("mine")
     assert list(project.brought) == ["mine/deep/b.zip"]
     assert zipfile.is_zipfile(owned / "a.zip")
@@ -171,8 +177,8 @@ def test_md5_is_checked(project, owned):
 @pytest.mark.parametrize(
     ("archives", "md5", "message"),
     [
-        (["a.zip"], {"b.zip": "0"}, "md5 of b.zip, which is not one of the archives"),
-        (["deep/clips"], {"deep/clips": "0"}, "md5 of clips, a folder"),
+        (["a.zip"], {"b.zip": "0"}, "archives.md5 is 'b.zip', allowed: one of a.zip"),
+        (["deep/clips"], {"deep/clips": "0"}, "archives.md5 has clips, a folder"),
         (["../owned/a.zip"], {}, "must be a path inside the source"),
         (["/a.zip"], {}, "must be a path inside the source"),
     ],
@@ -220,7 +226,7 @@ def test_names_that_only_contain_zip_are_names_of_folders(project, owned):
 
 def test_a_dataset_without_a_source_is_refused(project, owned):
     project.dataset(str(owned), ["a.zip"])
-    with pytest.raises(ValueError, match="under `sources` and under `datasets`"):
+    with pytest.raises(ValueError, match="there is no 'other' in: mine, ntu60, pku2"):
         raw.main("other")
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from clone import Clone
@@ -40,9 +41,9 @@ def expected(finished: Clone, tmp_path_factory: pytest.TempPathFactory) -> bytes
     return weights(clone)
 
 
-def kill(clone: Clone, *arguments: str) -> list[float]:
-    """Starts a `dvc` command and kills all of its processes at some moment after the first epoch's
-    end was saved; the clips per second of the epochs that are saved.
+def kill(clone: Clone, *arguments: str, alone: bool = False) -> list[float]:
+    """Starts a `dvc` command and kills all of its processes, or it `alone`, at some moment after
+    the first epoch's end was saved; the clips per second of the epochs that are saved.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     process = subprocess.Popen(
@@ -60,9 +61,26 @@ def kill(clone: Clone, *arguments: str) -> list[float]:
         time.sleep(random.random() / 2)
     finally:
         with contextlib.suppress(ProcessLookupError):  # it has ended, which is an error by itself
-            os.killpg(process.pid, signal.SIGKILL)
+            if alone:
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    if alone:
+        until = time.monotonic() + 60
+        while running(process.pid):
+            assert time.monotonic() < until, "the stage goes on without its dvc"
+            time.sleep(0.05)
     return [row["clips_per_second"] for row in saved(clone)]
+
+
+def running(group: int) -> bool:
+    """Whether a process of this group lives."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        states = [p.status() for p in psutil.process_iter() if os.getpgid(p.pid) == group]
+        return any(state != psutil.STATUS_ZOMBIE for state in states)
+    return False
 
 
 def saved(clone: Clone) -> list[dict[str, float]]:
@@ -73,15 +91,19 @@ def saved(clone: Clone) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("repro",), ("exp", "run", "--temp", "--name", "killed")],
-    ids=["repro", "experiment"],
+    ("arguments", "alone"),
+    [
+        (("repro",), False),
+        (("repro",), True),
+        (("exp", "run", "--temp", "--name", "killed"), False),
+    ],
+    ids=["repro", "dvc alone", "experiment"],
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(
-    finished: Clone, tmp_path: Path, expected: bytes, arguments: tuple[str, ...]
+    finished: Clone, tmp_path: Path, expected: bytes, arguments: tuple[str, ...], alone: bool
 ) -> None:
     clone = copy(finished, tmp_path / "clone")
-    before = kill(clone, *arguments, STAGE)
+    before = kill(clone, *arguments, STAGE, alone=alone)
     assert before
     clone.dvc(*arguments, STAGE)
     if "exp" in arguments:

@@ -3,17 +3,25 @@
 import csv
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+import zarr
 from clone import ROOT, TINY, update
 
+from errors import UserError
 from experiment import artifacts as results
-from learning import task as finetuning
+from learning import finetune
+from learning import pretrain as pretraining
+from learning.checkpoint import Checkpoint
+from learning.contrast import SCDNet
+from learning.loop import Stopped
 from model.encoder import Encoder, save_encoder
 from skeletons.sensors import KINECT_V2
 from stages import embed, linear, prepare, pretrain, raw, semi, supervised
@@ -24,7 +32,7 @@ Pretrain = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, str]]]]
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project folder with a store of a few made-up clips."""
+    """A project folder with a store of a few synthetic clips."""
     folder = tmp_path_factory.mktemp("project")
     p = yaml.safe_load((ROOT / "params.yaml").read_text())
     update(p, TINY)
@@ -106,7 +114,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_curve(
     run: Pretrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, curve = run(1)
-    whole, steps = pretrain.training_view, 0
+    whole, steps = pretraining.training_view, 0
 
     def fails(*arguments: Any, **settings: Any) -> Any:
         nonlocal steps
@@ -116,7 +124,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_curve(
         return whole(*arguments, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "training_view", fails)
+        patch.setattr(pretraining, "training_view", fails)
         with pytest.raises(RuntimeError, match="killed"):
             run(1)
     assert list(Path(".scratch").glob("pretrain-*.pt"))
@@ -124,6 +132,40 @@ def test_a_run_that_was_cut_short_ends_with_the_same_curve(
     assert resumed == curve
     assert equal(again, weights)
     assert not list(Path(".scratch").glob("pretrain-*"))
+
+
+def test_queues_are_filled_once_not_on_resume(
+    run: Pretrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = 0
+    fill = SCDNet.warm_up_queue
+
+    def counts(network: SCDNet, view: torch.Tensor) -> None:
+        nonlocal filled
+        filled += 1
+        if filled < 4:
+            fill(network, view)
+        else:
+            raise AssertionError("filled again")
+
+    monkeypatch.setattr(SCDNet, "warm_up_queue", counts)
+    change({"pretrain": {"queue": 12}})
+    save, saves = Checkpoint.save, 0
+
+    def stops(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+        nonlocal saves
+        save(checkpoint, state)
+        saves += 1
+        if saves == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", stops)
+        with pytest.raises(Stopped, match=r"stopped before step 2 of epoch 1"):
+            run(None)
+    assert filled == 3
+    run(None)
+    assert filled == 3
 
 
 # ---- The upper bound -----------------------------------------------------------------------------
@@ -142,16 +184,49 @@ def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
     save_encoder(untrained, Path(f"data/weights/{RUN}.pt"))
 
     scores: list[torch.Tensor] = []
-    whole = finetuning.fine_tune
+    whole = finetune.scores
 
     def keeps(*arguments: Any, **settings: Any) -> torch.Tensor:
         scores.append(whole(*arguments, **settings))
         return scores[-1]
 
-    monkeypatch.setattr(finetuning, "fine_tune", keeps)
+    monkeypatch.setattr(finetune, "scores", keeps)
     semi.main(RUN)
     supervised.main(RUN)
     assert torch.equal(*scores)
     (bound,) = results.read(f"metrics/supervised/{RUN}.json")
     (row,) = results.read(f"metrics/semi/{RUN}.json")
     assert bound["top1"] == round(row["top1"], 2)
+
+
+# ---- What is not finite, what was never taken ----------------------------------------------------
+
+
+def test_an_encoder_of_nan_weights_has_no_features(project: Path) -> None:
+    p = yaml.safe_load(Path("params.yaml").read_text())
+    encoder = Encoder(parents=KINECT_V2.parents, bodies=KINECT_V2.bodies, **p["encoder"])
+    with torch.no_grad():
+        encoder.spatial.embed[0].bias[0] = float("nan")
+    Path("data/weights").mkdir()
+    save_encoder(encoder, Path(f"data/weights/{RUN}.pt"))
+    with pytest.raises(UserError, match=r"clips are not finite, first of clip \d+ "):
+        embed.main(RUN)
+
+
+def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(project: Path) -> None:
+    """All clips of three actions are alike, so all are taken for one."""
+    group = zarr.create_group(f"data/features/{RUN}.zarr")
+    label = np.array([0, 1, 2, 2, 2])
+    for part in ("train", "test"):
+        group.create_array(f"{part}/clip", data=np.arange(5))
+        group.create_array(f"{part}/label", data=label)
+        for name in ("features", "untrained"):
+            group.create_array(f"{part}/{name}", data=np.ones((5, 4), np.float32))
+    group.attrs["classes"] = 4
+    linear.main(RUN)
+    rows = results.read(f"metrics/linear/{RUN}-confusion.json")
+    cells = {(row["actual"], row["predicted"]): row["clips"] for row in rows}
+    assert {predicted for _, predicted in cells} == {actual for actual, _ in cells} == {1, 2, 3}
+    assert cells[1, 1] == cells[2, 2] == 0
+    assert cells[3, 3] == 3
+    assert sum(cells.values()) == 5

@@ -16,11 +16,15 @@ from torch import Tensor, nn
 from experiment import scratch
 from learning.batches import batches
 from learning.checkpoint import Checkpoint, Unsaved
-from learning.loop import NotFinite, autocast, train
-from learning.schedule import learning_rate
+from learning.loop import FLAT, NotFinite, autocast, train, unchanged
+from learning.schedule import SGD
 
 CLIPS = np.arange(10)
-TRAIN = {"seed": 3, "lr": 0.1, "milestones": [2], "momentum": 0.9, "weight_decay": 0.0}
+SEED = 3
+
+
+def sgd(epochs: int, **settings: Any) -> SGD:
+    return SGD(**{"epochs": epochs, "lr": 0.1, "momentum": 0.9, "milestones": [2], **settings})
 
 
 def line() -> tuple[nn.Module, Any]:
@@ -41,7 +45,7 @@ def loader() -> Any:
 
 def test_the_curve_has_means_rates_and_epochs() -> None:
     network, step = line()
-    curve = train(step, network, loader(), epochs=4, **TRAIN)
+    curve = train(step, network, loader(), sgd=sgd(4), seed=SEED)
     assert [row["epoch"] for row in curve] == [0, 1, 2, 3]
     assert [row["lr"] for row in curve] == pytest.approx([0.1, 0.1, 0.01, 0.01])
     assert curve[-1]["loss"] < curve[0]["loss"] / 2
@@ -61,8 +65,8 @@ def test_the_curve_has_means_rates_and_epochs() -> None:
     ],
 )
 def test_the_rate_of_each_step(schedule: str, warmup: int, rates: list[float]) -> None:
-    given = {"epochs": 4, "steps": 2, "milestones": [2], "schedule": schedule, "warmup": warmup}
-    found = [learning_rate(1.0, step, **given) for step in range(len(rates))]
+    settings = sgd(4, lr=1.0, schedule=schedule, warmup=warmup)
+    found = [settings.rate(step, steps=2) for step in range(len(rates))]
     assert found == pytest.approx(rates, abs=1e-6)
 
 
@@ -71,7 +75,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before() -> None:
     for draws in (0, 5):
         network, step = line()
         torch.rand(draws)
-        train(step, network, loader(), epochs=2, **TRAIN)
+        train(step, network, loader(), sgd=sgd(2), seed=SEED)
         weights.append(network.state_dict())
     for name in weights[0]:
         assert torch.equal(weights[0][name], weights[1][name])
@@ -87,7 +91,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path:
     checkpoint = Checkpoint(tmp_path / "run.pt", minutes=0)
     message = r"step 2 \(epoch 1\) at learning rate 0.1; .*run.pt keeps the last good state"
     with pytest.raises(NotFinite, match=message):
-        train(breaks, network, loader(), epochs=4, checkpoint=checkpoint, **TRAIN)
+        train(breaks, network, loader(), sgd=sgd(4), seed=SEED, checkpoint=checkpoint)
     kept = checkpoint.load()
     assert kept is not None
     assert (kept["epoch"], kept["step"]) == (1, 0)
@@ -105,10 +109,9 @@ def test_a_bad_loss_is_named_with_the_rate_of_its_step_and_no_state_that_is_not_
             lambda clips, epoch: (step(clips, epoch)[0] * next(losses), {}),
             network,
             loader(),
-            epochs=1,
-            warmup=20,
+            sgd=sgd(1, warmup=20),
+            seed=SEED,
             checkpoint=checkpoint,
-            **TRAIN,
         )
 
 
@@ -121,8 +124,69 @@ def test_bad_weights_of_a_good_loss_are_not_saved(tmp_path: Path) -> None:
         return (weight - weight.detach()).abs().sqrt().sum(), {}  # 0, of gradient NaN
 
     with pytest.raises(NotFinite, match="the weights are not finite in step 0 "):
-        train(breaks, network, loader(), epochs=1, checkpoint=checkpoint, **TRAIN)
+        train(breaks, network, loader(), sgd=sgd(1), seed=SEED, checkpoint=checkpoint)
     assert not checkpoint.path.exists()
+
+
+def test_bad_weights_after_the_last_step_are_not_handed_out() -> None:
+    network, _ = line()
+
+    def breaks(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = network[2].weight
+        root = (weight - weight.detach()).abs().sqrt().sum()  # 0, of gradient NaN
+        return root if epoch == 1 and loader.last else weight.sum().square(), {}
+
+    class Loader:
+        """Knows which batch is the last of an epoch."""
+
+        def __init__(self) -> None:
+            self.inner, self.last = batches(CLIPS, batch=4, seed=1, drop_last=True), False
+            self.sampler = self.inner.sampler
+
+        def __len__(self) -> int:
+            return len(self.inner)
+
+        def __iter__(self) -> Any:
+            for number, batch in enumerate(self.inner):
+                self.last = number == len(self) - 1
+                yield batch
+
+    loader = Loader()
+    with pytest.raises(NotFinite, match=r"the weights are not finite in step 3 \(epoch 1\)"):
+        train(breaks, network, loader, sgd=sgd(2), seed=SEED)
+
+
+# ---- Nothing is learnt ---------------------------------------------------------------------------
+
+
+def test_values_that_do_not_change_are_recognised() -> None:
+    flat = [9.0, 4 * math.log(257), 4 * math.log(257) * (1 + 1e-6), 4 * math.log(257)]
+    assert unchanged(flat, count=3)
+    assert not unchanged(flat, count=4)
+    assert not unchanged(flat[1:], count=4)  # not so many yet
+    assert not unchanged([5.0, 5.001, 5.0], count=3)
+    assert not unchanged([0.0, 0.0, 0.0], count=3)  # all is learnt
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_loss_that_stays_the_same_is_said_once(
+    learns: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, step = line()
+
+    def collapsed(clips: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return 4 * math.log(257) + 0 * network[0].weight.sum(), {}
+
+    train(
+        step if learns else collapsed,
+        network,
+        loader(),
+        sgd=sgd(FLAT + 2, milestones=[]),
+        seed=SEED,
+    )
+    said = capsys.readouterr().err
+    expected = "epoch 4: the loss is 22.1963, as in the 4 epochs before: nothing is learnt\n"
+    assert said == ("" if learns else expected)
 
 
 def test_without_a_checkpoint_a_bad_loss_is_still_named() -> None:
@@ -132,8 +196,8 @@ def test_without_a_checkpoint_a_bad_loss_is_still_named() -> None:
             lambda clips, epoch: (step(clips, epoch)[0] / 0, {}),
             network,
             loader(),
-            epochs=1,
-            **TRAIN,
+            sgd=sgd(1),
+            seed=SEED,
         )
 
 
@@ -202,30 +266,36 @@ def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
     uses, nor another name's, nor what may still go on.
     """
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    folder = tmp_path / ".scratch"
 
     def run(name: str, part: str = "", **settings: object) -> Checkpoint:
-        found = scratch.checkpoint(name, part=part, settings=settings, inputs=(), minutes=1)
+        found = scratch.checkpoint(name, settings=settings, inputs=(), minutes=1)
+        found = found.part(part) if part else found
         found.save({})
         return found
 
-    left = [run("a", lr=1), run("a", "-0.5-0", lr=1), run("a", lr=2), run("a-b", lr=1)]
+    def files(checkpoint: Checkpoint) -> set[Path]:
+        return set(folder.glob(f"{checkpoint.path.stem}.*"))
+
+    left = [run("a", lr=1), run("a", "0.5-0", lr=1), run("a", lr=2), run("a-b", lr=1)]
     left[2].path.with_suffix(".aside").touch()
     left[2].path.with_suffix(".partial").touch()
-    recent, part = run("a", lr=5), run("a", "-0.5-0", lr=4)
+    recent, part = run("a", lr=5), run("a", "0.5-0", lr=4)
     for killed in (*left, recent, part):
-        killed.used.close()  # as its process ended
+        killed.lock.release()  # as its process ended
     used, other, done = run("a", lr=3), left[-1], run("a", lr=4)
     month_ago = time.time() - 31 * 24 * 3600
     for old in (*left, used):
-        os.utime(old.path.with_suffix(".lock"), (month_ago, month_ago))
+        for file in files(old):
+            os.utime(file, (month_ago, month_ago))
     done.remove()
-    kept = {c.path.with_suffix(s) for c in (used, other, recent) for s in (".pt", ".lock")}
-    assert set((tmp_path / ".scratch").iterdir()) == kept
+    assert set(folder.iterdir()) == files(used) | files(other) | files(recent)
+    assert all(len(files(kept)) == 2 for kept in (used, other, recent))  # a lock each
     again = run("a", lr=3)  # the same run twice at once: the last to end takes it away
     used.remove()
     assert again.path.exists()
     again.remove()
-    assert not again.path.exists()
+    assert not files(again)
 
 
 def test_only_the_writing_process_writes(tmp_path: Path) -> None:
@@ -255,8 +325,8 @@ from learning.checkpoint import Checkpoint
 from learning.contrast import SCDNet
 from model.encoder import Encoder, Projector
 from learning.loop import train
+from learning.schedule import SGD
 from learning.batches import batches
-from experiment import scratch
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
@@ -277,8 +347,8 @@ def step(clips, epoch):
 
 checkpoint = Checkpoint(folder / "run.pt", minutes=0)
 loader = batches(np.arange(14), batch=4, seed=0, drop_last=True)
-curve = train(step, network, loader, seed=5, epochs=4, lr=0.1, milestones=[2], momentum=0.9,
-              weight_decay=1e-4, checkpoint=checkpoint)
+sgd = SGD(epochs=4, lr=0.1, milestones=[2], momentum=0.9, weight_decay=1e-4)
+curve = train(step, network, loader, sgd=sgd, seed=5, checkpoint=checkpoint)
 checkpoint.remove()
 for row in curve:
     del row["clips_per_second"]
@@ -302,7 +372,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert start(killed, "SIGKILL", 5).returncode == -9
     stopped = start(killed, "SIGTERM", 3)
     assert stopped.returncode == 1
-    assert "stopped in epoch 2; the next start continues there" in stopped.stderr
+    assert "stopped before step 1 of epoch 2; the next start continues there" in stopped.stderr
     last = start(killed)
     assert last.stdout == "5\n", last.stderr
     expected, ours = (torch.load(f / "result.pt", weights_only=True) for f in (whole, killed))
