@@ -1,4 +1,4 @@
-"""How the C library treats memory that was freed."""
+"""Settings of the C library's memory allocation."""
 
 import contextlib
 import ctypes

@@ -1,5 +1,5 @@
-"""Which clips train and which test: a protocol is a rule over what the dataset says of its clips,
-or a list of names.
+"""Training and test clips of a protocol: a rule over subjects, cameras and the like, or a list of
+names.
 """
 
 import math

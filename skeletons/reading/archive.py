@@ -122,7 +122,7 @@ def read(member: Member, root: Path = Path()) -> bytes:
     if member.deflated:
         inflate = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS).decompress
         try:
-            data = inflate(data, member.size + 1)  # no more, whatever it says of itself
+            data = inflate(data, member.size + 1)  # no more, whatever it would inflate to
         except isal_zlib.error as error:  # type: ignore[misc] # its stub says that it is no class
             raise ArchiveError(f"damaged in the archive ({error}); get the archive again") from None
     if len(data) != member.size or isal_zlib.crc32(data) != member.stamp:

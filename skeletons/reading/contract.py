@@ -1,4 +1,4 @@
-"""What prepare demands of a format module, checked where clips enter.
+"""Checks of what a format module yields, where clips enter.
 
 Users write format modules. A fault of one is said in one line that names the module, the clip and
 the file; an exception raised inside a module is not caught, so that its traceback is seen.

@@ -1,4 +1,4 @@
-"""What a worker does: read a group of recordings and normalise their clips."""
+"""Read a group of recordings and normalise their clips: the task of a worker."""
 
 from collections.abc import Iterator
 from pathlib import Path

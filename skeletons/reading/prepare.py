@@ -111,8 +111,8 @@ def prepare(
         raise UserError(f"keepbits {keepbits} is not within 1 to 23")
     plan = formats.load(dataset.format).plan
     work = scratch.absolute() / f"prepare-{output.stem}"
-    work.mkdir(parents=True, exist_ok=True)
     try:
+        scratch.mkdir(parents=True, exist_ok=True)
         # Before the plan, of which forked workers would hold copies.
         with start_workers(executor, workers) as (executing, slots), FileLock(f"{work}.lock"):
             recordings, unusable = plan(
@@ -141,7 +141,7 @@ def prepare(
             groups = _run(
                 task, _cut(recordings, group), unusable, on_error, writer, executing, slots
             )
-            broken = tuple(sorted(unusable + [entry for g in groups for entry in g.broken]))
+            broken = tuple(sorted(unusable + _broken(groups)))
             clips = [clip for g in groups for clip in g.clips]
             try:
                 _check_broken(broken, on_error, clips=len(clips), listed=listed)
@@ -153,7 +153,7 @@ def prepare(
                 raise
             _finish(writer, dataset, clips, recordings, memberships, keepbits, shard)
             files.place(writer.store, output)
-            shutil.rmtree(work)  # and what ended runs for this output left of other work
+            shutil.rmtree(work)  # with what runs of other parameters left of this output
     except OSError as error:
         reason = files.reason(error, output)
         raise UserError(

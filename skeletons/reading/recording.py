@@ -29,7 +29,7 @@ class EmptyClip(BrokenClip):
 
 
 class Clip(NamedTuple):
-    """One clip and what its dataset says of it. `label` is 0-based; what a format does not know, or
+    """One clip and its fields in the dataset. `label` is 0-based; what a format does not know, or
     not before the recording is read, is 0.
 
     `rows` are the frames of the recording that the clip is cut from (0-based, the last excluded),

@@ -162,7 +162,7 @@ def scene(
     frames: int,
     rng: np.random.Generator,
 ) -> Array:
-    """What happens in a room: joints (frames, 2, joints, 3) in metres.
+    """The people in a room: joints (frames, 2, joints, 3) in metres.
 
     `labels` are (action, start, end) rows, `acts` the actions by their numbers. The first subject
     does them all; the second is the partner, zero outside two-person actions.

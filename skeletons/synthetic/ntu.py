@@ -11,7 +11,7 @@ from skeletons.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import TWO_PERSON, action, scene
-from skeletons.synthetic.sensor import Progress, Take, check, present, see
+from skeletons.synthetic.sensor import Progress, Take, check, present, record
 
 COUNTS = {"setups": "camera setups", "replications": "times a person repeats an action"}
 _SUBJECT, _CLIP = 1, 3  # streams of random numbers
@@ -65,7 +65,7 @@ def generate(
         if index % 17 == 2:
             room[:2] = 0
         yaw = 45 * (camera - (cameras + 1) / 2) + (-1) ** replication * 20
-        joints, inferred = see(figure, room, yaw * DEGREE, setup, noise, rng)
+        joints, inferred = record(figure, room, yaw * DEGREE, setup, noise, rng)
         yield Take("S{:03}C{:03}P{:03}R{:03}A{:03}".format(*key), joints, inferred)
 
 

@@ -12,7 +12,7 @@ from skeletons.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import action, scene
-from skeletons.synthetic.sensor import Progress, Take, check, see
+from skeletons.synthetic.sensor import Progress, Take, check, record
 
 COUNTS = {"executions": "times a person repeats an action"}
 _SUBJECT, _CLIP = 5, 6  # streams of random numbers
@@ -59,7 +59,7 @@ def generate(
         room = scene(figure, pair, [(number, 0, length)], acts, length, rng)
         room = room[:, : layout.bodies]
         yaw = 45 * DEGREE * (camera - (cameras + 1) / 2)
-        joints, inferred = see(figure, room, yaw, 1, noise, rng)
+        joints, inferred = record(figure, room, yaw, 1, noise, rng)
         kept = 1 if index % 29 == 11 else length
         name = "a{:02}_s{:02}_e{:02}_v{:02}".format(*key)
         yield Take(name, joints[:kept], inferred[:kept], [(number, 0, kept)])

@@ -11,7 +11,7 @@ from skeletons.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import action, scene
-from skeletons.synthetic.sensor import Progress, Take, check, see
+from skeletons.synthetic.sensor import Progress, Take, check, record
 
 COUNTS = {"recordings": "long videos of a person", "instances": "actions in a video"}
 _SUBJECT, _VIDEO = 2, 4  # streams of random numbers
@@ -59,7 +59,7 @@ def generate(
         room = scene(figure, pair, labels, acts, length, rng)
         yaw = 45 * DEGREE * (camera - (cameras - 1) / 2)
         name = f"A{1 + recording // subjects:02}N{1 + person:02}-{_VIEWS[camera]}"
-        yield Take(name, *see(figure, room, yaw, 1, noise, rng), labels)
+        yield Take(name, *record(figure, room, yaw, 1, noise, rng), labels)
 
 
 def write(

@@ -1,4 +1,4 @@
-"""What a synthetic sensor records of a room: its noise, its guesses, its place."""
+"""A synthetic sensor: its place in the room, its noise and its guesses of hidden joints."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _GUESS = 4  # times the noise: the error of a hidden joint
 
 @dataclass(frozen=True)
 class Take:
-    """What the sensor delivered: joints (T, bodies, joints, 3) in metres of the camera, in the
+    """A recording of the sensor: joints (T, bodies, joints, 3) in metres of the camera, in the
     order of the file and zero where there is no body; inferred (T, bodies, joints) where the sensor
     guessed. `labels`: (action, start, end) rows."""
 
@@ -33,7 +33,7 @@ def present(joints: Array) -> NDArray[np.bool_]:
     return np.any(joints != 0, axis=(2, 3))
 
 
-def see(
+def record(
     figure: Figure,
     joints: Array,
     yaw: float,
@@ -41,7 +41,7 @@ def see(
     noise: float,
     rng: np.random.Generator,
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """What a camera makes of the room's joints (T, bodies, joints, 3): joints in its coordinates
+    """A camera's recording of the room's joints (T, bodies, joints, 3): joints in its coordinates
     with sensor noise, zero where there is no body, and which of them (T, bodies, joints) it had to
     guess.
 

@@ -1,0 +1,91 @@
+"""The writer of shards: the same bytes wherever it is stopped, and few groups read ahead."""
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skeletons import store
+from skeletons.reading import prepare
+from skeletons.reading.archive import Member
+from skeletons.reading.group import Group, Task
+from skeletons.reading.recording import Broken, Clip, Recording
+from skeletons.reading.writer import Writer
+from skeletons.sensors import KINECT_V1
+
+FRAME, SHARD = (1, 20, 3), 10
+LENGTHS = [4, 0, 7, 25, 9, 0, 5, 3, 0]  # frames of the groups
+
+
+def groups():
+    random = np.random.default_rng(0)
+    for number, length in enumerate(LENGTHS):
+        clips = [(Clip(f"c{number}", 1, rows=(0, length)), length, length)] * (length > 0)
+        broken = [Broken(f"b{number}", "file", 3, "torn")] * (length == 0)
+        frames = random.normal(size=(length, *FRAME)).astype(np.float32)
+        yield Group(clips, broken, [True] * 20), frames
+
+
+def writer(folder: Path) -> Writer:
+    return Writer(folder, frame=FRAME, keepbits=None, shard=SHARD)
+
+
+def shards(folder: Path) -> list[bytes]:
+    paths = [store.shard_file(folder / "store", index) for index in range(7)]
+    return [path.read_bytes() for path in paths if path.exists()]
+
+
+@pytest.mark.parametrize("stop", range(len(LENGTHS) + 1))
+@pytest.mark.parametrize("torn", ["", '[[["c'])
+def test_a_writer_goes_on_to_the_same_shards(tmp_path, stop, torn):
+    given = list(groups())
+    frames = np.concatenate([frames for _, frames in given])
+    first = writer(tmp_path)
+    for group, part in given[:stop]:
+        first.add(group, part)
+    with (tmp_path / "groups.jsonl").open("a") as journal:  # as by a kill while it was written
+        journal.write(torn)
+    before = shards(tmp_path)
+    again = writer(tmp_path)
+    done = len(again.groups)
+    assert done <= stop
+    assert sum(LENGTHS[done:stop]) < SHARD + max(LENGTHS), "finished work is done again"
+    assert [group.broken for group in again.groups] == [group.broken for group, _ in given[:done]]
+    for group, part in given[done:]:
+        again.add(group, part)
+    again.close()
+    assert shards(tmp_path)[: len(before)] == before
+    assert shards(tmp_path) == [
+        store.encode_shard(frames[start : start + SHARD], keepbits=None, shard=SHARD)
+        for start in range(0, len(frames), SHARD)
+    ]
+    assert writer(tmp_path).groups[-1].frames == LENGTHS[-1]
+
+
+class Counting:
+    """An executor whose tasks are done when they are asked for; it counts those that wait."""
+
+    def __init__(self) -> None:
+        self.waiting = self.most = 0
+
+    def submit(self, function, *arguments):
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        future = Future()
+
+        def result():
+            self.waiting -= 1
+            return Group([], [], [True] * 20), np.empty((0, *FRAME), np.float32)
+
+        future.result = result
+        return future
+
+
+def test_no_more_groups_are_in_memory_than_there_are_slots(tmp_path):
+    recordings = [[Recording(Member("a", "b", 1, 0), (Clip("c", 0),))] for _ in range(50)]
+    executor = Counting()
+    task = Task(tmp_path, "ntu", KINECT_V1, 1, 300, None)
+    found = prepare._run(task, recordings, [], "stop", writer(tmp_path), executor, 4)
+    assert len(found) == 50
+    assert executor.most == 4
