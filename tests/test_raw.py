@@ -105,7 +105,6 @@ def test_synthetic_numbers_and_formats_without_sense_are_refused(project):
     project.dataset("synthetic", ["v.zip"], "pku2", **lists)
     with pytest.raises(ValueError, match="cameras must be at most 3 for PKU-MMD, not 4"):
         synthetic.main("mine")
-    raw.main("mine")
     assert not project.brought
 
 

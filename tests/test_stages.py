@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 import zarr
-from clone import ROOT, TINY, update
+from clone import LINKED, ROOT, TINY, update
 
 from errors import UserError
 from experiment import artifacts as results
@@ -24,7 +24,7 @@ from learning.contrast import SCDNet
 from learning.loop import Stopped
 from model.encoder import Encoder, save_encoder
 from skeletons.sensors import KINECT_V2
-from stages import embed, linear, prepare, pretrain, raw, semi, supervised
+from stages import embed, linear, prepare, pretrain, raw, semi, supervised, synthetic
 
 RUN = "ntu60-xsub"
 Pretrain = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, str]]]]
@@ -43,10 +43,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     p["machine"]["checkpoint_minutes"] = 0
     (folder / "params.yaml").write_text(yaml.safe_dump(p))
-    (folder / "datasets").symlink_to(ROOT / "datasets")
+    for name in LINKED:
+        (folder / name).symlink_to(ROOT / name)
     before = Path.cwd()
     os.chdir(folder)
     try:
+        synthetic.main("ntu60")
         raw.main("ntu60")
         prepare.main("ntu60")
     finally:

@@ -268,8 +268,9 @@ def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     folder = tmp_path / ".scratch"
 
-    def run(name: str, part: str = "", **settings: object) -> Checkpoint:
-        found = scratch.checkpoint(name, settings=settings, inputs=(), minutes=1)
+    def run(name: str, part: str = "", *, lr: int) -> Checkpoint:
+        monkeypatch.setattr(scratch, "identity", lambda stage, key: f"{lr:016x}")
+        found = scratch.checkpoint("semi", name, minutes=1)
         found = found.part(part) if part else found
         found.save({})
         return found
