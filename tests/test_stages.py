@@ -16,7 +16,7 @@ import zarr
 from clone import LINKED, ROOT, TINY, update
 
 from errors import UserError
-from experiment import artifacts as results
+from experiment import metrics
 from learning import finetune
 from learning import pretrain as pretraining
 from learning.checkpoint import Checkpoint
@@ -108,7 +108,7 @@ def test_its_end_is_the_linear_evaluation(run: Pretrain) -> None:
     _, curve = run(4)
     embed.main(RUN)
     linear.main(RUN)
-    top1 = results.read(f"metrics/linear/{RUN}.json")[0]["top1"]
+    top1 = metrics.read(f"metrics/linear/{RUN}.json")[0]["top1"]
     assert round(float(curve[-1]["linear_top1"]), 2) == top1
 
 
@@ -196,8 +196,8 @@ def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
     semi.main(RUN)
     supervised.main(RUN)
     assert torch.equal(*scores)
-    (bound,) = results.read(f"metrics/supervised/{RUN}.json")
-    (row,) = results.read(f"metrics/semi/{RUN}.json")
+    (bound,) = metrics.read(f"metrics/supervised/{RUN}.json")
+    (row,) = metrics.read(f"metrics/semi/{RUN}.json")
     assert bound["top1"] == round(row["top1"], 2)
 
 
@@ -210,9 +210,11 @@ def test_an_encoder_of_nan_weights_has_no_features(project: Path) -> None:
     with torch.no_grad():
         encoder.spatial.embed[0].bias[0] = float("nan")
     Path("data/weights").mkdir()
-    save_encoder(encoder, Path(f"data/weights/{RUN}.pt"))
-    with pytest.raises(UserError, match=r"clips are not finite, first of clip \d+ "):
+    saved = {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": {}}
+    torch.save(saved, f"data/weights/{RUN}.pt")
+    with pytest.raises(UserError, match=r"spatial.embed.0.bias has values that are not finite"):
         embed.main(RUN)
+    assert not Path("data/features").exists()
 
 
 def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(project: Path) -> None:
@@ -226,7 +228,7 @@ def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(project: Pat
             group.create_array(f"{part}/{name}", data=np.ones((5, 4), np.float32))
     group.attrs["classes"] = 4
     linear.main(RUN)
-    rows = results.read(f"metrics/linear/{RUN}-confusion.json")
+    rows = metrics.read(f"metrics/linear/{RUN}-confusion.json")
     cells = {(row["actual"], row["predicted"]): row["clips"] for row in rows}
     assert {predicted for _, predicted in cells} == {actual for actual, _ in cells} == {1, 2, 3}
     assert cells[1, 1] == cells[2, 2] == 0

@@ -381,23 +381,3 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     for name, array in expected["state"].items():
         assert torch.equal(ours["state"][name], array), name
     assert not (killed / "run.pt").exists()
-
-
-def test_another_run_has_another_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its name follows the settings and the content of the inputs, and lies under DVC's root."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "part").write_text("one")
-
-    def name(**settings: object) -> Path:
-        inputs = (str(tmp_path / "store"),)
-        return scratch.checkpoint("run", settings=settings, inputs=inputs, minutes=1).path
-
-    first = name(lr=1.0)
-    assert first.parent == tmp_path / "root" / ".scratch"
-    assert name(lr=1.0) == first
-    assert name(lr=2.0) != first
-    (tmp_path / "store" / "part").write_text("two")
-    assert name(lr=1.0) != first
