@@ -16,10 +16,11 @@ import yaml
 from clone import ROOT, Clone
 from matplotlib.figure import Figure
 
-from experiment import artifacts as results
-from experiment import drawing
+from experiment import drawing, metrics, page, params
+from experiment.artifacts import Features
 from skeletons.sensors import LAYOUTS
 from stages import report
+from stages.feature_pictures import feature_map
 
 # Charts of all runs together: linear's curves, its accuracies and confusions, and semi's accuracy.
 TOGETHER = 4
@@ -44,26 +45,26 @@ def test_summary_has_one_number_a_result(clone: Clone) -> None:
     assert summary["linear"]["ntu60-xsub"] == linear[0]["top1"]
     assert set(summary["semi"]["ntu60-xsub"]) == {"50%"}
     shown = json.loads(clone.dvc("metrics", "show", "--json"))[""]["data"]
-    with_numbers = {path for path, metrics in shown.items() if metrics.get("data")}
+    with_numbers = {path for path, found in shown.items() if found.get("data")}
     assert with_numbers == {"metrics/summary.json"}
 
 
 def test_gathered_tables_agree_with_the_results(clone: Clone) -> None:
     params = yaml.safe_load((clone.path / "params.yaml").read_text())
-    metrics = clone.path / "metrics"
-    linear = json.loads((metrics / "linear/ntu60-xsub.json").read_text())[0]
-    cells = [row for row in rows(metrics / "confusion.csv") if row["run"] == "ntu60-xsub"]
+    folder = clone.path / "metrics"
+    linear = json.loads((folder / "linear/ntu60-xsub.json").read_text())[0]
+    cells = [row for row in rows(folder / "confusion.csv") if row["run"] == "ntu60-xsub"]
     clips = sum(int(row["clips"]) for row in cells)
     right = sum(int(row["clips"]) for row in cells if row["actual"] == row["predicted"])
     assert round(100 * right / clips, 2) == linear["top1"]
     curve = [
         float(row["value"])
-        for row in rows(metrics / "linear.csv")
+        for row in rows(folder / "linear.csv")
         if row["run"] == "ntu60-xsub" and row["quantity"] == "top-1 accuracy (%)"
     ]
     assert len(curve) == params["linear"]["epochs"]
     assert round(curve[-1], 2) == linear["top1"]
-    assert {row["fraction"] for row in rows(metrics / "semi.csv")} == {"0.5"}
+    assert {row["fraction"] for row in rows(folder / "semi.csv")} == {"0.5"}
 
 
 def test_the_loss_is_the_sum_of_its_terms(clone: Clone) -> None:
@@ -76,18 +77,17 @@ def test_the_loss_is_the_sum_of_its_terms(clone: Clone) -> None:
             assert float(row["loss"]) == pytest.approx(sum(terms), rel=1e-4)
 
 
-def test_published_results_stand_beside_real_ones_only() -> None:
-    p = {
+def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
+    joint = {"protocol": "xsub", "stream": "joint"}
+    values = yaml.safe_load((ROOT / "params.yaml").read_text()) | {
         "sources": {"ntu60": "archives", "pku2": "synthetic"},
-        "runs": {
-            "a": {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"},
-            "b": {"dataset": "pku2", "protocol": "xsub", "stream": "joint"},
-        },
-        "supervised_runs": {"a": {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"}},
+        "runs": {"a": {"dataset": "ntu60", **joint}, "b": {"dataset": "pku2", **joint}},
+        "supervised_runs": {"a": {"dataset": "ntu60", **joint}},
         "transfers": {"b-to-ntu60": {"run": "b", "target": "ntu60", "protocol": "xsub"}},
         "ensembles": {},
-        "datasets": {"ntu60": {"protocols": {"xsub": {}}}, "pku2": {"protocols": {"xsub": {}}}},
     }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    p = params.read(tmp_path / "params.yaml", datasets=ROOT / "datasets")
     probe = {"top1": 1.0, "top5": 2.0, "best_top1": 3.0, "untrained_top1": 4.0}
     found = {
         "linear": {"a": probe, "b": probe},
@@ -105,23 +105,50 @@ def test_published_results_stand_beside_real_ones_only() -> None:
             "semi-ntu60-xsub": {"10%": 70.4},
         }
     }
-    page = report.page(p, found, published)
-    real, synthetic = page.split("## pku2")
+    text = page.page(p, found, published)
+    real, synthetic = text.split("## pku2")
     assert "| someone | 80.1 | a table |" in real
     assert "| someone | 70.4 | a table |" in real
     assert "| a | xsub | joint | 5.0 | 6.0 |" in real
     assert "### Supervised" not in synthetic
     assert "someone" not in synthetic
-    assert "60.3" not in page, "a transfer from made-up recordings beside a published one"
-    assert "50.2" not in page
+    assert "60.3" not in text, "a transfer from synthetic recordings beside a published one"
+    assert "50.2" not in text
+
+
+def test_an_experiment_without_runs_has_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text()) | {
+        "runs": {},
+        "transfers": {},
+        "ensembles": {},
+        "supervised_runs": {"a": {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"}},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "datasets").symlink_to(ROOT / "datasets")
+    monkeypatch.chdir(tmp_path)
+    metrics.write("metrics/supervised/a.json", top1=1.0, top5=2.0)
+    Path("metrics/published.yaml").write_text("{}")
+    report.main()
+    assert "| a | xsub | joint | 1.0 | 2.0 |" in Path("metrics/README.md").read_text()
+    assert Path("metrics/confusion.csv").read_text() == "run,actual,predicted,clips\n"
+
+
+@pytest.mark.parametrize("clips", [1, 2, 4])
+def test_a_few_test_clips_have_a_picture(clips: int) -> None:
+    numbers = np.arange(clips)
+    features = np.random.default_rng(0).normal(size=(clips, 8)).astype(np.float32)
+    test = Features(numbers, numbers, features, features)
+    assert feature_map("run", test, seed=0).axes[0].collections
 
 
 def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
     path = str(tmp_path / "folder/table.json")
-    results.write_rows(path, [{"epoch": 0, "loss": 1 / 3}, {"epoch": 1, "loss": 2e-9}])
-    assert results.read(path) == [{"epoch": 0, "loss": 0.333333}, {"epoch": 1, "loss": 2e-9}]
-    assert results.write(path, top1=200 / 3) == f"{path}: top1 66.67"
-    assert results.read(path) == [{"top1": 66.67}]
+    metrics.write_rows(path, [{"epoch": 0, "loss": 1 / 3}, {"epoch": 1, "loss": 2e-9}])
+    assert metrics.read(path) == [{"epoch": 0, "loss": 0.333333}, {"epoch": 1, "loss": 2e-9}]
+    assert metrics.write(path, top1=200 / 3) == f"{path}: top1 66.67"
+    assert metrics.read(path) == [{"top1": 66.67}]
 
 
 # ---- Pages ---------------------------------------------------------------------------------------
@@ -201,7 +228,8 @@ def test_a_change_shows_in_both_diffs(clone: Clone, tmp_path: Path) -> None:
 
 
 def test_pictures_are_the_same_bytes_again(clone: Clone) -> None:
-    figures = clone.path / "metrics/figures"
+    figures = clone.path / "data/figures"  # in DVC's cache, not in git
+    assert not clone.git("ls-files", "*.png", ":!docs")
     before = {path.name: path.read_bytes() for path in figures.iterdir()}
     assert {name.split("-")[-1] for name in before} == {"views.png", "retrieval.png", "map.png"}
     clone.dvc(
