@@ -50,7 +50,9 @@ ELSEWHERE = {
         "-S '~supervised_runs.nwucla-xview'",
         "dvc exp run --queue -S 'pretrain.temperature=0.1,0.35'",
     ],
-    "tests/test_pages.py::test_several_processes": ['LAUNCH="torchrun --nproc-per-node=2" dvc repro'],
+    "tests/test_pages.py::test_several_processes": [
+        'LAUNCH="torchrun --nproc-per-node=2" dvc repro'
+    ],
     "tests/test_recipes.py::test_runs_that_train_at_once": [
         "dvc repro prepare@ntu60",
         "CUDA_VISIBLE_DEVICES=0 dvc repro --single-item pretrain@ntu60-xsub &",
@@ -321,9 +323,7 @@ def test_help_lists_every_target() -> None:
     assert {line.split()[0] for line in said.splitlines()} == set(phony[1].split()) - {"all"}
 
 
-@pytest.mark.parametrize(
-    "code", [block for page in PAGES for _, block in blocks(page, "python")]
-)
+@pytest.mark.parametrize("code", [block for page in PAGES for _, block in blocks(page, "python")])
 def test_python_runs(clone: Clone, code: str) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=clone.path, check=True)
 
