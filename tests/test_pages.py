@@ -134,7 +134,7 @@ def parts(page: str) -> Iterator[Part]:
 
 
 ALL = [part for page in PAGES for part in parts(page)]
-WHOLE = {command for part in ALL if not part.inline for command in part.commands} | LISTED
+WHOLE = {command for part in ALL for command in part.commands}
 
 
 def needs(command: str) -> str:
