@@ -28,7 +28,7 @@ experiments: .venv/installed ## list what experiments changed and what came of i
 test-lowest: export PATH := $(CURDIR)/.venv-lowest/bin:$(PATH)
 test-lowest: ## run the tests with the lowest versions that pyproject.toml allows; TORCH=2.13.0 takes another torch
 	$(PYTHON) -m venv .venv-lowest
-	sed -nE 's/^ +"([a-zA-Z0-9-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml $(if $(TORCH),| sed 's/^torch==.*/torch==$(TORCH)/') > .venv-lowest/lowest.txt
+	sed -nE 's/^ +"([a-zA-Z0-9.-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml $(if $(TORCH),| sed 's/^torch==.*/torch==$(TORCH)/') > .venv-lowest/lowest.txt
 	pip install --quiet --editable '.[test]' --constraint .venv-lowest/lowest.txt
 	pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS)
 

@@ -1,0 +1,122 @@
+"""What the pages of docs/ tell users to do in less common cases, done: it works as they say."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from clone import Clone
+from test_pages import blocks, run
+
+
+@pytest.fixture
+def own(finished: Clone, tmp_path: Path) -> Clone:
+    """A copy of the finished clone for one test."""
+    shutil.copytree(finished.path, tmp_path / "clone", symlinks=True)
+    return Clone(tmp_path / "clone")
+
+
+def block_with(page: str, command: str) -> str:
+    """The block of a page that has this command, without comments."""
+    (found,) = [block for _, block in blocks(page, "sh") if command in block]
+    return re.sub(r"\s+#.*", "", found)
+
+
+def script(clone: Clone, text: str) -> str:
+    done = run(clone, text)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_own_recordings(own: Clone, tmp_path: Path) -> None:
+    archives = tmp_path / "recordings"
+    archives.mkdir()
+    (archive,) = (own.path / "data/raw/ntu60").glob("*.zip")
+    shutil.copyfile(archive, archives / "mine.zip")
+    found = dict(blocks("docs/data.md", "yaml"))
+    (own.path / "datasets/mine.yaml").write_text(found["file=datasets/mine.yaml"])
+    added = yaml.safe_load(found["file=params.yaml"].replace("/data/recordings", str(archives)))
+    own.change(added)
+    ran = own.ran("repro", "linear@mine-xsub")
+    stages = {"synthetic", "raw", "prepare"}
+    runs = {"pretrain", "embed", "linear"}
+    expected = {f"{stage}@mine" for stage in stages} | {f"{stage}@mine-xsub" for stage in runs}
+    assert ran == expected | {"check"}
+
+
+def test_runs_that_train_at_once(own: Clone) -> None:
+    own.change({"pretrain": {"temperature": 0.3}})
+    block = block_with("docs/running.md", "pretrain@ntu60-xsub-motion &")
+    assert block.rstrip().endswith("wait\ndvc repro")
+    script(own, block.rstrip().removesuffix("dvc repro"))
+    assert not {stage for stage in own.stale() if stage.startswith(("prepare", "pretrain"))}
+    assert "embed@ntu60-xsub-bone" in own.stale()
+
+
+def test_a_queued_task_lacks_what_git_does_not_know_and_says_so(own: Clone) -> None:
+    name = "datasets/lists/mine.txt"
+    (own.path / name).write_text("S001C001P001R001A001\n")
+    override = f"datasets/ntu60.yaml:archives.leave_out={name}"
+    own.dvc("exp", "run", "--queue", "--name", "gentle", "-S", override)
+    own.git("checkout", "datasets/ntu60.yaml")
+    own.dvc("queue", "start")  # returns when the queue is empty
+    assert re.search(r"gentle .*Failed", own.dvc("queue", "status"))
+    said = own.dvc("queue", "logs", "gentle")
+    assert name in said
+    assert "No such file or directory" in said or "there is no" in said
+    own.dvc("queue", "remove", "--failed")
+    own.git("add", name)
+    own.dvc("exp", "run", "--temp", "--name", "mended", "-S", override)
+    assert "mended" in own.dvc("exp", "list")
+
+
+def test_a_renamed_run_keeps_its_weights(own: Clone) -> None:
+    weights = (own.path / "data/weights/ntu60-xsub-bone.pt").read_bytes()
+    named = (own.path / "params.yaml").read_text().replace("ntu60-xsub-bone", "bones")
+    (own.path / "params.yaml").write_text(named)
+    own.dvc("repro", "check")
+    script(own, block_with("docs/experiments.md", "pretrain@bones").replace("dvc repro", ""))
+    assert not {stage for stage in own.stale() if stage.startswith("pretrain")}
+    assert {"embed@bones", "report"} <= own.ran("repro")
+    assert (own.path / "data/weights/bones.pt").read_bytes() == weights
+    listed = script(own, "python -m commands.clean")
+    assert "metrics/linear/ntu60-xsub-bone.json" in listed
+    script(own, "python -m commands.clean --remove")
+    assert script(own, "python -m commands.clean").startswith("0 ")
+    assert own.stale() == set()
+
+
+def test_an_edited_docstring_is_settled_without_a_run(own: Clone) -> None:
+    module = own.path / "learning/loop.py"
+    module.write_text(module.read_text().replace('"""', '"""Edited. ', 1))
+    assert "pretrain@ntu60-xsub" in own.stale()
+    weights = (own.path / "data/weights/ntu60-xsub.pt").stat().st_mtime_ns
+    script(own, block_with("docs/experiments.md", "dvc commit --force\n"))
+    assert own.stale() == set()
+    assert (own.path / "data/weights/ntu60-xsub.pt").stat().st_mtime_ns == weights
+
+
+def test_a_changed_prepare_without_archives(own: Clone, tmp_path: Path) -> None:
+    own.dvc("remote", "add", "--default", "shared", str(tmp_path / "remote"))
+    own.git("commit", "-qam", "A remote")
+    own.dvc("push")
+    colleague = own.clone(tmp_path / "colleague")
+    colleague.change({"prepare": {"keepbits": 13}})
+    fetch = ("repro", "--pull", "--allow-missing", "prepare@ntu60")
+    assert "No such file or directory" in colleague.dvc(*fetch, fails=True)
+    assert "raw@ntu60" in colleague.ran("repro", "raw@ntu60")
+    assert colleague.ran(*fetch) == {"prepare@ntu60"}
+
+
+def test_freeing_space_keeps_experiments(own: Clone) -> None:
+    own.dvc("exp", "run", "--name", "gentle", "-S", "embed.centre_crop=0.5")
+    own.git("checkout", ".")
+    own.dvc("checkout")
+    block = block_with("docs/sharing.md", "dvc gc ")
+    script(own, block.replace("--all-experiments\n", "--all-experiments --force\n"))
+    own.dvc("exp", "apply", "gentle")
+    assert own.stale() == set()
+    own.git("checkout", ".")
+    own.dvc("checkout")
+    assert own.stale() == set()
