@@ -1,6 +1,7 @@
 """Linear evaluation of one run: a linear classifier on frozen features, and on untrained ones."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import zarr
 
 from experiment import artifacts as results
 from experiment import console, params
-from learning.probes import Labelled, class_accuracy, confusion, linear_probe
+from learning.probes import Labelled, class_accuracy, confusion, learns_nothing, linear_probe
 
 
 def main(run: str) -> str:
@@ -35,6 +36,13 @@ def main(run: str) -> str:
         for name in ("features", "untrained")
     }
     trained = probes["features"]
+    for name, probe in probes.items():
+        if learns_nothing(probe.last.train_loss, labelled("train", name).labels):
+            print(
+                f"linear {run}: the training loss on {name} is {probe.last.train_loss:.4g}, no "
+                "better than without them: nothing is learnt",
+                file=sys.stderr,
+            )
 
     path = Path(f"data/scores/{run}.zarr")
     shutil.rmtree(path, ignore_errors=True)
