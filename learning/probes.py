@@ -123,6 +123,16 @@ def linear_probe(
     return LinearProbe(weight.detach(), bias.detach(), scores, history)
 
 
+def learns_nothing(train_loss: float, labels: Tensor) -> bool:
+    """Whether a training loss is that of a classifier that ignores its input, or worse.
+
+    Such a one does best with the frequencies of the training `labels` (N,): its loss is their
+    entropy. Less than a thousandth below is taken for the same.
+    """
+    share = labels.bincount() / len(labels)
+    return train_loss > 0.999 * float(torch.special.entr(share).sum())
+
+
 # ---- Retrieval -----------------------------------------------------------------------------------
 
 

@@ -1,10 +1,12 @@
 """Evaluate one run by a linear classifier on its frozen features, and on the untrained ones."""
 
+import sys
+
 import torch
 
 from experiment import artifacts, console, metrics, params
 from experiment.artifacts import Scores
-from learning.probes import Labelled, class_accuracy, confusion, linear_probe
+from learning.probes import Labelled, class_accuracy, confusion, learns_nothing, linear_probe
 from model import distributed
 
 
@@ -26,6 +28,13 @@ def main(run: str) -> str:
         for name in ("features", "untrained")
     }
     trained = probes["features"]
+    for name, probe in probes.items():
+        if learns_nothing(probe.last.train_loss, train_labels):
+            print(
+                f"linear {run}: the training loss on {name} is {probe.last.train_loss:.4g}, no "
+                "better than without them: nothing is learnt",
+                file=sys.stderr,
+            )
     scores = trained.scores.cpu()
     artifacts.write_scores(run, Scores(test.clip, test.label, scores.numpy()))
 

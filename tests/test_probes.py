@@ -1,5 +1,6 @@
 """Probes against plain computations."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,6 +15,7 @@ from learning.probes import (
     class_accuracy,
     confusion,
     ensemble,
+    learns_nothing,
     linear_probe,
     nearest,
     retrieval,
@@ -140,6 +142,22 @@ def test_step_lr() -> None:
     assert rates == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.02])
     assert step_lr(0.01, 351, [351]) == pytest.approx(0.001)
     assert step_lr(0.01, 10_000, []) == 0.01
+
+
+def test_a_loss_that_the_labels_frequencies_explain_says_that_nothing_is_learnt() -> None:
+    """Of constant features a probe learns the frequencies; the loss is then their entropy."""
+    labels = torch.tensor([0] * 60 + [1] * 30 + [4] * 30)
+    entropy = -sum(share * math.log(share) for share in (1 / 2, 1 / 4, 1 / 4))
+    assert learns_nothing(entropy, labels)
+    assert learns_nothing(math.log(3), labels)
+    assert not learns_nothing(0.99 * entropy, labels)
+    constant = Labelled(torch.ones(120, 12), labels)
+    settings = SETTINGS | {"batch": 120, "epochs": 60, "milestones": ()}
+    probe = linear_probe(constant, constant, **settings)
+    assert learns_nothing(probe.last.train_loss, labels)
+    told = Labelled(constant.features + F.one_hot(labels, 12), labels)
+    probe = linear_probe(told, told, **settings)
+    assert not learns_nothing(probe.last.train_loss, labels)
 
 
 # ---- Retrieval -----------------------------------------------------------------------------------

@@ -217,7 +217,9 @@ def test_an_encoder_of_nan_weights_has_no_features(project: Path) -> None:
     assert not Path("data/features").exists()
 
 
-def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(project: Path) -> None:
+def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All clips of three actions are alike, so all are taken for one."""
     group = zarr.create_group(f"data/features/{RUN}.zarr")
     label = np.array([0, 1, 2, 2, 2])
@@ -228,6 +230,9 @@ def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(project: Pat
             group.create_array(f"{part}/{name}", data=np.ones((5, 4), np.float32))
     group.attrs["classes"] = 4
     linear.main(RUN)
+    said = capsys.readouterr().err
+    for name in ("features", "untrained"):
+        assert said.count(f"loss on {name} is 1.3") == 1
     rows = metrics.read(f"metrics/linear/{RUN}-confusion.json")
     cells = {(row["actual"], row["predicted"]): row["clips"] for row in rows}
     assert {predicted for _, predicted in cells} == {actual for actual, _ in cells} == {1, 2, 3}
