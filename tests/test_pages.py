@@ -2,8 +2,9 @@
 
 A command is a line of a block `sh`, a line after `$` of a block `console`, or code within a
 sentence that begins with a program's name. A block says after its language what it needs that tests
-have not (`sh needs=slurm`); such commands are collected, not run. Code within a sentence may be a
-command of a block or its beginning, as a name for it. The log tells what was run once: its sentences are not read.
+have not (`sh needs=slurm`); such commands are collected, not run. Code within a sentence may name a
+command of a block, or only its beginning. The log tells what was run once: its sentences are not
+read.
 """
 
 import json
