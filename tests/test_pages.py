@@ -2,8 +2,9 @@
 
 A command is a line of a block `sh`, a line after `$` of a block `console`, or code within a
 sentence that begins with a program's name. A block says after its language what it needs that tests
-have not (`sh needs=slurm`); such commands are collected, not run. Code within a sentence may be a
-command's beginning, as a name for it. The log tells what was run once: its sentences are not read.
+have not (`sh needs=slurm`); such commands are collected, not run. Code within a sentence may name a
+command of a block, or only its beginning. The log tells what was run once: its sentences are not
+read.
 """
 
 import json
@@ -135,6 +136,7 @@ def parts(page: str) -> Iterator[Part]:
 
 ALL = [part for page in PAGES for part in parts(page)]
 WHOLE = {command for part in ALL for command in part.commands}
+BLOCKS = {command for part in ALL if not part.inline for command in part.commands}
 
 
 def needs(command: str) -> str:
@@ -142,9 +144,9 @@ def needs(command: str) -> str:
 
 
 def is_a_name(part: Part) -> bool:
-    """Whether it is only the beginning of a command that is shown whole."""
+    """Whether it is a command that stands in a block, or only the beginning of one."""
     (command,) = part.commands
-    return any(other.startswith(f"{command} ") for other in WHOLE)
+    return command in BLOCKS or any(other.startswith(f"{command} ") for other in WHOLE)
 
 
 def blocks(page: str, language: str) -> list[tuple[str, str]]:
