@@ -98,6 +98,11 @@ def on_run(p: Params, section: str, name: str, clips: Clips) -> list[str]:
     run, key = getattr(p, section)[name], f"{section}.{name}"
     rule = p.datasets[run.dataset].protocols[run.protocol].rule
     sides = _sides(f"{key}.protocol", run.protocol, rule, clips)
+    if not sides.test:
+        empty = f"{key}.protocol is {run.protocol!r}: it leaves no test clip"
+        if section == "supervised_runs":
+            raise Meaningless(empty)
+        return [f"{empty}; the encoder can only be pretrained"]
     if section == "supervised_runs":
         return []
     count, classes = sides.train, sides.trained

@@ -28,18 +28,18 @@ class Sides(NamedTuple):
 
 
 def check(clips: Clips, rule: Mapping[str, Any], *, name: str = "") -> Sides:
-    """The sizes of a protocol's sides. Raises UserError as `split` does, and when no action has
-    clips on both sides.
+    """The sizes of a protocol's sides, of which that for testing may be empty. Raises UserError as
+    `split` does, and when no action has clips on both sides.
     """
-    train, test = split(clips, rule, name=name)
+    train, test = split(clips, rule, name=name, testless=True)
     trained, tested = (set(clips.label[side].tolist()) for side in (train, test))
-    if not trained & tested:
+    if tested and not trained & tested:
         raise UserError(f"{_named(rule, name)} has no action in common between training and test")
     return Sides(len(train), len(test), trained=len(trained), common=len(trained & tested))
 
 
 def split(
-    clips: Clips, rule: Mapping[str, Any], *, name: str = ""
+    clips: Clips, rule: Mapping[str, Any], *, name: str = "", testless: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The indices of the training clips and of the test clips, ascending.
 
@@ -50,7 +50,8 @@ def split(
     of it are neither.
 
     Raises UserError, with the protocol's `name`, for a rule that is none of these, names an unknown
-    field or list, leaves a side without clips or puts a clip on both.
+    field or list, leaves a side without clips (but that for testing, if `testless`) or puts a clip
+    on both.
     """
     protocol = _named(rule, name)
     if set(rule) == {"split"}:
@@ -71,7 +72,7 @@ def split(
         twice = clips.name[np.argmax(train & test)]
         raise UserError(f"{protocol} has clip {twice} in both training and test")
     for kind, chosen in (("training", train), ("test", test)):
-        if not chosen.any():
+        if not chosen.any() and not (testless and kind == "test"):
             raise UserError(f"{protocol} leaves no {kind} clip of {len(clips)}")
     return np.flatnonzero(train), np.flatnonzero(test)
 

@@ -18,7 +18,7 @@ def main(run: str) -> str:
     described = p.runs[run]
     stored = store.read(artifacts.store(described.dataset))
     rule = p.datasets[described.dataset].protocols[described.protocol].rule
-    split = protocols.split(stored, rule)
+    split = protocols.split(stored, rule, name=described.protocol)
     clips = DeviceClips.of(stored, distributed.join(p.machine.device))
 
     encoder = load_encoder(artifacts.weights(run))

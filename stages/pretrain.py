@@ -34,7 +34,7 @@ def main(run: str) -> str:
         print(f"pretrain {run}: {line}", file=sys.stderr)
     clips = DeviceClips.of(stored, device)
     rule = p.datasets[described.dataset].protocols[described.protocol].rule
-    train, test = protocols.split(stored, rule)
+    train, test = protocols.split(stored, rule, name=described.protocol, testless=True)
     network = untrained(p, stored.layout).to(device)
     encoder = network.query.encoder
     checkpoint = scratch.checkpoint("pretrain", run, minutes=p.machine.checkpoint_minutes)
@@ -62,7 +62,7 @@ def main(run: str) -> str:
             train,
             test,
             stream=described.stream,
-            every=settings.probe.every,
+            every=settings.probe.every if len(test) else None,
             centre_crop=settings.probe.centre_crop,
             batch=settings.batch,
             probe=settings.probe.model_dump(exclude={"every", "centre_crop"}),

@@ -22,7 +22,7 @@ def main(run: str) -> str:
     deterministic(device)
     stored = store.read(artifacts.store(described.dataset))
     clips = DeviceClips.of(stored, device)
-    train, test = protocols.split(stored, rule)
+    train, test = protocols.split(stored, rule, name=described.protocol)
     encoder = load_encoder(artifacts.weights(run))
     encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
     finished = scratch.checkpoint("semi", run, minutes=p.machine.checkpoint_minutes)

@@ -24,7 +24,7 @@ def main(run: str) -> str:
     stored = store.read(artifacts.store(described.dataset))
     checks.on_run(p, "supervised_runs", run, stored)
     clips = DeviceClips.of(stored, device)
-    train, test = protocols.split(stored, rule)
+    train, test = protocols.split(stored, rule, name=described.protocol)
     torch.manual_seed(p.seed)
     layout = clips.layout
     encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))

@@ -21,7 +21,7 @@ def main(transfer: str) -> str:
     deterministic(device)
     stored = store.read(artifacts.store(described.target))
     clips = DeviceClips.of(stored, device)
-    train, test = protocols.split(stored, rule)
+    train, test = protocols.split(stored, rule, name=described.protocol)
     encoder = load_encoder(artifacts.weights(described.run))
     encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
     checkpoint = scratch.checkpoint("transfer", transfer, minutes=p.machine.checkpoint_minutes)

@@ -15,6 +15,8 @@ from experiment.schema import Params
 from skeletons.sensors import KINECT_V2
 from skeletons.store import Clips
 
+RUN = {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"}
+
 
 def experiment(tmp_path: Path, changes: dict[str, Any]) -> Params:
     """The default's parameters with some changed, by dotted names."""
@@ -101,7 +103,6 @@ def test_more_than_the_clips_is_refused_by_the_parameter(
 @pytest.mark.parametrize(
     ("subjects", "labels", "message"),
     [
-        ([1, 2], [0, 0], "leaves no test clip"),
         ([3], [0], "leaves no training clip"),
         ([1, 3], [0, 1], "no action in common between training and test"),
     ],
@@ -114,6 +115,15 @@ def test_a_protocol_that_tests_nothing_is_refused(
         checks.on_run(p, "runs", "ntu60-xsub", clips(subjects, labels))
     assert str(refused.value).startswith("runs.ntu60-xsub.protocol: ")
     assert any(message in line for line in checks.on_dataset(p, "ntu60", clips(subjects, labels)))
+
+
+def test_pretraining_on_all_clips_is_possible_and_evaluation_is_not(tmp_path: Path) -> None:
+    p = experiment(tmp_path, {"supervised_runs.all": RUN})
+    alone = clips([1, 2])
+    (line,) = checks.on_run(p, "runs", "ntu60-xsub", alone)
+    assert line.endswith("it leaves no test clip; the encoder can only be pretrained")
+    with pytest.raises(Meaningless, match="it leaves no test clip"):
+        checks.on_run(p, "supervised_runs", "all", alone)
 
 
 @pytest.mark.parametrize(
