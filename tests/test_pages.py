@@ -60,6 +60,10 @@ ELSEWHERE = {
         "CUDA_VISIBLE_DEVICES=1 dvc repro --single-item pretrain@ntu60-xsub-bone &",
         "CUDA_VISIBLE_DEVICES=2 dvc repro --single-item pretrain@ntu60-xsub-motion &",
     ],
+    "tests/test_sweeps.py::test_results_of_a_stage_that_refuses_come_back": [
+        "dvc checkout",
+        "git checkout metrics",
+    ],
     "tests/test_recipes.py::test_own_recordings": ["dvc repro linear@mine-xsub"],
     "tests/test_recipes.py::test_a_queued_task_lacks_what_git_does_not_know_and_says_so": [
         "git add datasets/mine.yaml",
