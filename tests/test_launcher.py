@@ -14,8 +14,9 @@ RUN = """
 import os, sys
 from pathlib import Path
 import numpy as np, torch
-from experiment import scratch
+from experiment import launcher
 from learning.batches import batches
+from learning.checkpoint import Checkpoint
 from learning.loop import train
 from learning.schedule import SGD
 
@@ -29,7 +30,8 @@ def loss(clips, epoch):
     Path("step").write_text(f"{os.getpid()} {step}")
     return weight(torch.ones(1, 1)).square().mean(), {}
 
-checkpoint = scratch.checkpoint("run", settings=[], inputs=(), minutes=60)
+folder = Path(os.environ.get("DVC_ROOT", ""), ".scratch")
+checkpoint = Checkpoint(folder / "run-0.pt", minutes=60, abandoned=launcher.gone())
 loader = batches(np.arange(1000), batch=4, seed=0, drop_last=True)
 train(loss, weight, loader, sgd=SGD(epochs=10**6, lr=1e-9), seed=0, checkpoint=checkpoint)
 """

@@ -54,7 +54,9 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     colleague.change({"linear": {"lr": 1.5}})
     ran = colleague.ran("repro", "--pull", "--allow-missing")
     assert {stage.split("@")[0] for stage in ran} == {"check", "linear", "ensemble", "report"}
-    shown = re.findall("^Running stage '(.*)':$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    shown = re.findall(
+        "^Running stage '(.*)':$", (ROOT / "docs/sharing.md").read_text(), re.MULTILINE
+    )
     assert ran == set(shown)
     assert {path.name for path in (colleague.path / "data").iterdir() if path.is_dir()} == {
         "features",
@@ -84,7 +86,7 @@ def test_a_colleague_with_the_archives_prepares_the_same_bytes(
     shutil.copytree(origin.path / "data/raw" / dataset, archives)
     colleague.change({"sources": {dataset: str(archives)}})
     ran = colleague.ran("repro", f"prepare@{dataset}")
-    assert ran == {"check", f"raw@{dataset}", f"prepare@{dataset}"}
+    assert ran == {"check", *(f"{stage}@{dataset}" for stage in ("synthetic", "raw", "prepare"))}
     assert outputs(colleague, f"prepare@{dataset}") == outputs(origin, f"prepare@{dataset}")
 
 
