@@ -38,15 +38,17 @@ class Writer:
         # frames to come that are in shards already: at first of the first group
         self._written = self._shards * shard
         self.groups: list[Group] = []
-        lines = self._journal.read_bytes().splitlines(True) if self._journal.exists() else []
+        folder.mkdir(parents=True, exist_ok=True)
+        self._journal.touch()
         kept = 0
-        for line in lines:
-            if not line.endswith(b"\n") or (group := _load(line)).frames > self._written:
-                break
-            self._written -= group.frames
-            self.groups.append(group)
-            kept += len(line)
-        files.write(self._journal, b"".join(lines)[:kept])
+        with self._journal.open("r+b") as journal:
+            for line in journal:
+                if not line.endswith(b"\n") or (group := _load(line)).frames > self._written:
+                    break
+                self._written -= group.frames
+                self.groups.append(group)
+                kept += len(line)
+            journal.truncate(kept)
 
     def add(self, group: Group, frames: NDArray[np.float32]) -> None:
         """Take the next group and its frames; write the shards that these fill."""
