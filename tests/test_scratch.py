@@ -110,3 +110,11 @@ def test_every_stage_of_the_project_can_be_described(monkeypatch: pytest.MonkeyP
     for _, described in pipeline.entries():
         assert "${" not in yaml.safe_dump(described).replace(r"\${LAUNCH", "")
         assert None not in pipeline.parameters(described)
+
+
+def test_no_artifact_of_dvc_is_named_after_one_run() -> None:
+    """A project of own runs would not have it; `dvc get` takes any run's weights by their path."""
+    described = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    runs = yaml.safe_load((ROOT / "params.yaml").read_text())["runs"]
+    text = yaml.safe_dump(described)
+    assert not [run for run in runs if run in text]
