@@ -56,6 +56,7 @@ ELSEWHERE = {
     ],
     "tests/test_recipes.py::test_runs_that_train_at_once": [
         "dvc repro prepare@ntu60",
+        "sleep 10",
         "CUDA_VISIBLE_DEVICES=0 dvc repro --single-item pretrain@ntu60-xsub &",
         "CUDA_VISIBLE_DEVICES=1 dvc repro --single-item pretrain@ntu60-xsub-bone &",
         "CUDA_VISIBLE_DEVICES=2 dvc repro --single-item pretrain@ntu60-xsub-motion &",
