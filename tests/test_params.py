@@ -267,14 +267,19 @@ def options(section: type[schema.Section], name: str) -> tuple[Any, ...]:
 
 
 def comments(text: str) -> dict[str, str]:
-    """The comment behind each key of a file, by dotted name, where it first stands."""
+    """The comment of each key of a file, by dotted name, where it first stands: behind it, or above
+    a key whose entries an experiment may all remove (DVC then writes a comment behind it wrongly).
+    """
     found: dict[str, str] = {}
     path: list[tuple[int, str]] = []
+    above = ""
     for line in text.splitlines():
         content, _, comment = line.partition("#")
         name, colon, _ = content.strip().partition(":")
         if not colon:
+            above = comment
             continue
+        comment, above = comment or above, ""
         depth = len(content) - len(content.lstrip())
         path = [*(part for part in path if part[0] < depth), (depth, name)]
         found.setdefault(".".join(part for _, part in path), comment.strip())
