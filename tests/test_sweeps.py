@@ -106,7 +106,6 @@ def test_a_changed_value_leaves_the_comments(clone: Clone) -> None:
         files[0].write_text((ROOT / "params.yaml").read_text())
         changes = [
             "linear.lr=0.5",
-            "~transfers.ntu60-to-pku2",
             "pretrain.terms=[ti,si]",
             "datasets/ntu60.yaml:classes=61",
         ]
