@@ -50,7 +50,7 @@ def test_runs_that_train_at_once(own: Clone) -> None:
     block = block_with("docs/running.md", "pretrain@ntu60-xsub-motion &")
     assert block.rstrip().endswith("wait\ndvc repro")
     said = script(own, block.rstrip().removesuffix("dvc repro"))
-    # On a busy machine DVC may fail to record one, whose weights are there: the page says what to do.
+    # On a busy machine DVC may fail to record one, whose weights are there: the page says how to.
     lost = [stage for stage in own.stale() if stage.startswith(("prepare", "pretrain"))]
     assert len(lost) <= 1, said
     for stage in lost:
