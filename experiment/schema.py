@@ -51,7 +51,7 @@ T = TypeVar("T")
 Named = Annotated[dict[Name, T], AfterValidator(Entries)]
 Stream = Literal["joint", "bone", "motion"]
 Term = Literal["ti", "si", "it", "is"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

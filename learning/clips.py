@@ -21,6 +21,7 @@ class DeviceClips:
         classes: how many labels there are.
         layout: of the joints.
         device: where networks are; `frames` may stay in the host's memory.
+        paired: (N,) in the host's memory, which clips have a second body; None: not known.
     """
 
     frames: Tensor
@@ -29,6 +30,7 @@ class DeviceClips:
     classes: int
     layout: Layout
     device: torch.device
+    paired: Tensor | None = None
 
     @classmethod
     def of(cls, clips: Clips, device: torch.device) -> "DeviceClips":
@@ -46,9 +48,16 @@ class DeviceClips:
             classes=clips.classes,
             layout=clips.layout,
             device=device,
+            paired=_paired(clips) if clips.layout.bodies == 2 else None,
         )
 
     def extent(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """First row and number of rows (each (B,)) in `frames` of the clips `indices` (B,)."""
         first = self.offsets[indices]
         return first, self.offsets[indices + 1] - first
+
+
+def _paired(clips: Clips) -> Tensor:
+    """Which clips (N,) have a second body in any frame."""
+    second = clips.frames[:, 1].any(axis=(1, 2))
+    return torch.from_numpy(np.logical_or.reduceat(second, clips.offsets[:-1]))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.bodies import Plan
 from model.distributed import gather
 from model.encoder import Projector
 
@@ -81,18 +82,20 @@ class SCDNet(nn.Module):
         """The (K, D) past keys of a domain."""
         return self.get_buffer(f"{domain}_queue")
 
-    def forward(self, query_view: Tensor, key_view: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, query_view: Tensor, key_view: Tensor, plan: Plan | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Two views (B, 3, T, V, M) of the same clips -> the loss, and every term and the contrast
-        accuracy (%).
+        accuracy (%). `plan` says which of their bodies are computed.
 
         One training step's forward pass: it updates the key network and enqueues the keys. The
         accuracy is how often a query of the `si` term, or else of the first term, is more similar
         to its own key than to any of the queue.
         """
-        queries = self.query(query_view)
+        queries = self.query(query_view, plan)
         with torch.no_grad():
             self.momentum_update()
-            keys = self.key(key_view)
+            keys = self.key(key_view, plan)
         # Similarities are computed in fp32, whatever precision the networks run in.
         with torch.autocast(query_view.device.type, enabled=False):
             return self.loss(queries, keys)

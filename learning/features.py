@@ -8,6 +8,7 @@ from torch import Tensor
 
 from errors import UserError
 from learning.clips import DeviceClips
+from learning.precision import computing
 from learning.views import evaluation_view
 from skeletons.memory import keep_freed_memory
 
@@ -28,7 +29,7 @@ def extract(
     """The features (N, D) float32 of the clips `indices` (N,), on the CPU: `network` of their
     evaluation views.
 
-    Matrix products are computed in `precision`, fp32 or bf16, views always in fp32. A module must
+    Products are computed in `precision` (see `computing`), views always in fp32. A module must
     be in evaluation mode, where a row depends on its own clip alone.
 
     Raises:
@@ -38,7 +39,7 @@ def extract(
     rows = []
     for part in progress(torch.from_numpy(indices).split(batch)):
         view = evaluation_view(clips, part, size=size, stream=stream, centre_crop=centre_crop)
-        with torch.autocast(clips.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with computing(clips.device, precision):
             rows.append(network(view).float().cpu())
     features = torch.cat(rows)
     bad = ~features.isfinite().all(dim=1)

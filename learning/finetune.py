@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from learning.checkpoint import Checkpoint
 from learning.clips import DeviceClips
 from learning.features import extract
-from learning.loop import autocast, train
+from learning.loop import train
+from learning.precision import computing
 from learning.probes import topk_accuracy
 from learning.schedule import SGD
 from learning.views import Crop, cropped_view
@@ -60,10 +61,11 @@ def fine_tune(
     size = encoder.architecture["frames"]
 
     def step(indices: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        computing(clips.device, "fp32")
         view = cropped_view(
             clips, indices, size=size, stream=stream, crop=crop, seed=seed, epoch=epoch
         )
-        with autocast(clips.device, precision):
+        with computing(clips.device, precision):
             scores = classify(view)
         labels = clips.labels[indices.to(clips.device, non_blocking=True)]
         return F.cross_entropy(scores.float(), labels), {}

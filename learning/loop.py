@@ -21,7 +21,6 @@ from skeletons.memory import keep_freed_memory
 
 Step = Callable[[Tensor, int], tuple[Tensor, dict[str, Tensor]]]
 Curve = list[dict[str, float | None]]
-PRECISIONS = ("fp32", "bf16")
 CHECK = 100  # steps between checks of the loss: each waits for the device
 FLAT = 5  # epochs of the same loss after which a line says that nothing is learnt
 
@@ -32,11 +31,6 @@ class NotFinite(UserError):
 
 class Stopped(UserError):
     """The run was asked to end before it was done; its state is saved."""
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Within it matrix products are computed in `precision`, fp32 or bf16; weights stay fp32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def deterministic(device: torch.device) -> None:

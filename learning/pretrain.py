@@ -16,11 +16,13 @@ from learning.checkpoint import Checkpoint
 from learning.clips import DeviceClips
 from learning.contrast import TERMS, SCDNet
 from learning.features import extract
-from learning.loop import Curve, autocast, train
+from learning.loop import Curve, train
+from learning.precision import computing
 from learning.probes import Labelled, linear_probe
 from learning.schedule import SGD
 from learning.views import Augmentations, training_view
-from model.distributed import dealt, parallel, rank
+from model.bodies import plan
+from model.distributed import dealt, parallel, rank, ranks
 from model.encoder import Encoder
 from model.folding import folded
 
@@ -34,6 +36,7 @@ def pretrain(
     augmentations: Augmentations,
     sgd: SGD,
     precision: str = "fp32",
+    compile: bool = False,
     seed: int,
     fill_queue: bool = True,
     evaluate: Callable[[int], dict[str, float | None]] = lambda epoch: {},
@@ -43,15 +46,21 @@ def pretrain(
     """Trains `network` on the clips whose indices `loader` gives (see `batches`, whole batches);
     returns the loss, its terms, the contrast accuracy (%) and what `evaluate` adds of every epoch.
 
-    `fill_queue` replaces the random vectors that the queues start with by keys of these clips, as
-    the untrained key network gives them. Saves to `checkpoint` and continues from it as `train`
-    does, and raises what that raises.
+    `compile` has the query and the key network compiled by torch.compile. `fill_queue` replaces the
+    random vectors that the queues start with by keys of these clips, as the untrained key network
+    gives them. Saves to `checkpoint` and continues from it as `train` does, and raises what that
+    raises.
     """
+    if compile:
+        network.query.compile(dynamic=False)
+        network.key.compile(dynamic=False)
     contrast = parallel(network, unused=len(network.terms) < len(TERMS))
     size = network.query.encoder.architecture["frames"]
+    planned = compile and clips.paired is not None and ranks() == 1
 
     def views(indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """A query view and a key view (B, 3, T, V, M) of each clip, drawn independently."""
+        computing(clips.device, "fp32")
         number = torch.arange(2, device=clips.frames.device).repeat_interleave(len(indices))
         both = training_view(
             clips,
@@ -68,8 +77,9 @@ def pretrain(
 
     def step(indices: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         query, key = views(indices, epoch)
-        with autocast(clips.device, precision):
-            return contrast(query, key)
+        bodies = plan(clips.paired[indices], clips.device) if planned else None
+        with computing(clips.device, precision):
+            return contrast(query, key, bodies)
 
     def start() -> None:
         length = len(network.queue("instance")) if fill_queue else 0

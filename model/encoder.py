@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from errors import UserError
 from model import weights
+from model.bodies import Plan
 from model.ctrgcn import CTRGCN
 from model.pointwise import TokenLinear
 
@@ -78,14 +79,14 @@ class Domain(nn.Module):
         )
         self.attend = nn.Sequential(*(TransformerLayer(dim, heads, dropout) for _ in range(layers)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """(B, 3, T, V, M) -> (B, dim)."""
-        features, rows = self.features(x)
+        features, spread = self.features(x, plan)
         if self.kind == "temporal":
-            features = features.index_select(0, rows)
+            features = spread(features)
             tokens = self.embed(rearrange(features, "(b m) c v t -> b t (m v c)", m=self.bodies))
         else:  # a token is of one body, so that those of absent bodies, too, are embedded once
-            tokens = self.embed(rearrange(features, "r c v t -> r v (t c)")).index_select(0, rows)
+            tokens = spread(self.embed(rearrange(features, "r c v t -> r v (t c)")))
             tokens = rearrange(tokens, "(b m) v d -> b (m v) d", m=self.bodies)
         return self.attend(tokens).amax(dim=1)
 
@@ -139,14 +140,16 @@ class Encoder(nn.Module):
         self.spatial = Domain("spatial", **self.architecture)
         _initialise_matrices(self)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Tensor]:
         """(B, 3, T, V, M) -> the temporal and the spatial vector, each (B, dim).
+
+        `plan` says which bodies are computed, as a compiler needs it, and changes no result.
 
         Raises:
             TypeError, ValueError: `x` has another dtype than the weights, or another shape.
         """
         self._check_input(x)
-        return self.temporal(x), self.spatial(x)
+        return self.temporal(x, plan), self.spatial(x, plan)
 
     def represent(self, x: Tensor) -> Tensor:
         """(B, 3, T, V, M) -> (B, 2 * dim): the representation of every downstream task.
@@ -198,9 +201,9 @@ class Projector(nn.Module):
         for part in (self.temporal, self.spatial, self.instance):
             _initialise_matrices(part)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, T, V, M) -> z_t, z_s, z_i, each (B, projection), not normalised."""
-        v_t, v_s = self.encoder(x)
+        v_t, v_s = self.encoder(x, plan)
         v_i = torch.cat([v_t, v_s], dim=1)
         return self.temporal(v_t), self.spatial(v_s), self.instance(v_i)
 

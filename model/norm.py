@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import einsum
 from torch import Tensor, nn
 
@@ -81,14 +82,33 @@ class BatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         if repeats is None:
             repeats = self.weight.new_zeros(1)
-        y, mean, variance, number = _WeightedBatchNorm.apply(
-            x, self.weight, self.bias, repeats, self.eps
-        )
+        if torch.compiler.is_compiling() and ranks() == 1:
+            y, mean, variance, number = self._in_plain_operations(x, repeats)
+        else:
+            y, mean, variance, number = _WeightedBatchNorm.apply(
+                x, self.weight, self.bias, repeats, self.eps
+            )
         unbiased = variance * (number / (number - 1))
         for name, statistic in (("running_mean", mean), ("running_var", unbiased)):
             self.get_buffer(name).lerp_(statistic, MOMENTUM)
         self.get_buffer("num_batches_tracked").add_(1)
         return y
+
+    def _in_plain_operations(self, x: Tensor, repeats: Tensor) -> tuple[Tensor, ...]:
+        """What `_WeightedBatchNorm` computes, as a compiler fuses it best: in one pass for the sums
+        of the deviations from the running mean and of their squares, and one for the result.
+        """
+        counts = F.pad(repeats.to(self.weight.dtype), (0, len(x) - len(repeats))) + 1
+        number = counts.sum() * x[0, 0].numel()
+        share = (counts / number)[:, None, None, None]
+        origin = self.get_buffer("running_mean").clone()
+        deviation = x.to(origin.dtype) - origin[:, None, None]
+        shift = (share * deviation).sum(dim=(0, 2, 3))
+        variance = (share * deviation.square()).sum(dim=(0, 2, 3)) - shift.square()
+        scale = self.weight * (variance + self.eps).rsqrt()
+        y = (deviation - shift[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        mean = (origin + shift).detach()
+        return y.to(x.dtype), mean, variance.detach(), number
 
 
 class FoldedBatchNorm(nn.Module):

@@ -54,6 +54,7 @@ def main(run: str) -> str:
             warmup=settings.warmup,
         ),
         precision=settings.precision,
+        compile=settings.compile,
         seed=p.seed,
         fill_queue=settings.queue_start == "keys",
         evaluate=linear_curve(
@@ -88,11 +89,7 @@ def untrained(p: Params, layout: Layout) -> SCDNet:
     encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))
     projector = Projector(encoder, projection=p.pretrain.projection)
     keys = {"queue", "momentum", "temperature", "terms"}
-    network = SCDNet(projector, **p.pretrain.model_dump(include=keys))
-    if p.pretrain.compile:
-        network.query.compile()
-        network.key.compile()
-    return network
+    return SCDNet(projector, **p.pretrain.model_dump(include=keys))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import nn
 
 from errors import UserError
 from model import ctrgcn
+from model.bodies import plan
 from model.encoder import Encoder, Projector
 from model.folding import folded
 from model.pointwise import Pointwise, TokenLinear
@@ -129,6 +130,34 @@ def test_absent_bodies_are_computed_once_and_count_as_many(
     )
 
 
+@pytest.mark.parametrize("compiling", [False, True])
+@pytest.mark.parametrize(("pairs", "computed"), [(0, 10), (1, 10), (2, 12), (5, 14), (6, 16)])
+def test_a_plan_of_the_bodies_changes_no_result(
+    pairs: int, computed: int, compiling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features, gradients and statistics equal those without; the numbers computed are few."""
+    torch.manual_seed(0)
+    encoder = Encoder(**TINY | {"dropout": 0.0}).double()
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("alpha"):
+            nn.init.ones_(parameter)
+    paired = torch.zeros(8, dtype=torch.bool)
+    paired[torch.randperm(8)[:pairs]] = True
+    x = torch.randn(8, 3, 16, KINECT_V2.joints, 2).double()
+    x[~paired, ..., 1] = 0
+    planned = plan(paired, torch.device("cpu"))
+    assert (planned.computed if planned else 16) == computed
+    found = []
+    for bodies in (None, planned):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+        network = copy.deepcopy(encoder)
+        features = torch.cat(network(x, bodies), dim=1)
+        (features * torch.linspace(-1, 1, features.shape[1])).square().sum().backward()
+        gradients = {name: p.grad for name, p in network.named_parameters()}
+        found.append((features, gradients, dict(network.named_buffers())))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-7)
+
+
 @pytest.mark.parametrize("pairs", [0, 1, 6], ids="{} clips with two bodies".format)
 @pytest.mark.parametrize("compiling", [False, True])
 def test_rounding_does_not_decide_the_first_gradient(
@@ -231,9 +260,11 @@ def test_input_that_the_encoder_does_not_take_is_refused(
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_compiler_takes_the_encoder_whole(training: bool) -> None:
-    encoder = Encoder(**TINY).train(training)
-    found = torch._dynamo.explain(encoder.represent)(torch.randn(2, 3, 16, 25, 2))
+@pytest.mark.parametrize("planned", [True, False])
+def test_the_compiler_takes_the_network_whole(training: bool, planned: bool) -> None:
+    network = Projector(Encoder(**TINY)).train(training)
+    bodies = plan(torch.tensor([True, *[False] * 3]), torch.device("cpu")) if planned else None
+    found = torch._dynamo.explain(network)(torch.randn(4, 3, 16, 25, 2), bodies)
     assert found.graph_break_count == 0, found.break_reasons
 
 

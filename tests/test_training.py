@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from experiment import scratch
 from learning.batches import batches
 from learning.checkpoint import Checkpoint, Unsaved
-from learning.loop import FLAT, NotFinite, autocast, train, unchanged
+from learning.loop import FLAT, NotFinite, train, unchanged
+from learning.precision import computing
 from learning.schedule import SGD
 
 CLIPS = np.arange(10)
@@ -308,9 +309,9 @@ def test_bf16_is_used_for_products_and_close_to_fp32() -> None:
     torch.manual_seed(0)
     a, b = torch.randn(8, 64), torch.randn(64, 8)
     cpu = torch.device("cpu")
-    with autocast(cpu, "bf16"):
+    with computing(cpu, "bf16"):
         low = a @ b
-    with autocast(cpu, "fp32"):
+    with computing(cpu, "fp32"):
         assert (a @ b).dtype == torch.float32
     assert low.dtype == torch.bfloat16
     torch.testing.assert_close(low.float(), a @ b, rtol=0.02, atol=0.2)

@@ -1,0 +1,72 @@
+"""Which bodies of a batch a network computes: most clips have no second one, and absent bodies are
+equal, so that one of them is enough."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+COUNTS = 4  # numbers of second bodies that are computed: quarters of a batch
+
+
+class Plan(NamedTuple):
+    """The bodies of a batch, in numbers that few batches differ in: a compiler wants fixed shapes.
+
+    Args:
+        order: (2 * B,) the bodies (clip * 2 + place), those that are computed first; the first is
+            absent, and all that are not computed are equal to it.
+        inverse: (2 * B,) the place of each body in `order`.
+        computed: how many are computed.
+    """
+
+    order: Tensor
+    inverse: Tensor
+    computed: int
+
+    def select(self, x: Tensor) -> Tensor:
+        """The rows (R, ...) that are computed of all bodies' (2 * B, ...)."""
+        return _Permute.apply(x, self.order, self.inverse)[: self.computed]
+
+    def spread(self, x: Tensor) -> Tensor:
+        """The rows (2 * B, ...) of all bodies from those that were computed (R, ...)."""
+        rest = x[:1].expand(len(self.order) - self.computed, *x.shape[1:])
+        return _Permute.apply(torch.cat([x, rest]), self.inverse, self.order)
+
+    @property
+    def repeats(self) -> Tensor:
+        """How many bodies equal the first and are not computed, (1,); see `BatchNorm`."""
+        return torch.full((1,), len(self.order) - self.computed, device=self.order.device)
+
+
+class _Permute(torch.autograd.Function):
+    """Rows in another order. PyTorch's own backward pass adds up rows that might be the same one,
+    which is slow on a GPU, or differs from run to run."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return grads[0].index_select(0, inverse), None, None
+
+
+def plan(paired: Tensor, device: torch.device) -> Plan | None:
+    """The plan of a batch on `device`; `paired` (B,), in the host's memory, says which clips have a
+    second body. None if all are to be computed.
+
+    Nothing waits for the device.
+    """
+    batch = len(paired)
+    step = max(batch // COUNTS, 1)
+    seconds = (int(paired.sum()) // step + 1) * step  # one of them is absent
+    if seconds >= batch:
+        return None
+    firsts = 2 * torch.arange(batch)
+    others = 2 * paired.logical_not().byte().argsort(stable=True) + 1
+    last = others[seconds - 1 : seconds]
+    order = torch.cat([last, firsts, others[: seconds - 1], others[seconds:]])
+    both = torch.stack([order, order.argsort()]).to(device, non_blocking=True)
+    return Plan(*both, computed=batch + seconds)
