@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from errors import UserError
 from learning.checkpoint import Checkpoint
+from learning.graphs import Replayed
 from learning.schedule import SGD
 from model import distributed
 from skeletons.memory import keep_freed_memory
 
-Step = Callable[[Tensor, int], tuple[Tensor, dict[str, Tensor]]]
+Step = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 Curve = list[dict[str, float | None]]
 CHECK = 100  # steps between checks of the loss: each waits for the device
 FLAT = 5  # epochs of the same loss after which a line says that nothing is learnt
@@ -59,6 +60,8 @@ def train(
     *,
     sgd: SGD,
     seed: int,
+    inputs: Callable[[Tensor, int], tuple[Any, ...]] = lambda indices, epoch: (indices, epoch),
+    replay: bool = False,
     start: Callable[[], None] = lambda: None,
     evaluate: Callable[[int], dict[str, float | None]] = lambda epoch: {},
     checkpoint: Checkpoint | None = None,
@@ -71,10 +74,12 @@ def train(
     checkpoint. SIGTERM and SIGINT save first, and so does an abandoned checkpoint.
 
     Args:
-        step: takes the indices (B,) of this process's part of a batch and the epoch, and returns
-            the mean loss over these clips and other such means, for the epoch's figures.
+        step: takes `inputs`, and returns the mean loss over these clips and other such means, for
+            the epoch's figures.
         network: what is trained (parameters that require a gradient) and what is saved.
         loader: batches of indices, with `sampler.set_epoch` and a state.
+        inputs: of `step`, from the indices (B,) of this process's part of a batch and the epoch.
+        replay: whether steps are recorded and replayed on the GPU, as `Replayed` says.
         start: is called before the first step, but not when the run continues.
         evaluate: what to add to the figures of an epoch when it is over; leaves `network` alone.
         progress: wraps the numbers of the steps that are left.
@@ -84,20 +89,26 @@ def train(
         Stopped: a signal asked for it, or nobody waits for the run any more.
     """
     keep_freed_memory()
-    run = _Run(network, loader, sgd, checkpoint)
+    run = _Run(network, loader, sgd, checkpoint, replay)
     if not run.resume():
         start()
+
+    def update(weight: float, *arguments: Any) -> dict[str, Tensor]:
+        loss, figures = step(*arguments)
+        run.optimiser.zero_grad()
+        (loss * weight).backward()
+        run.optimiser.step()
+        return {"loss": loss.detach(), **figures}
+
+    updated = Replayed(update) if replay else update
     ticks = iter(progress(range(run.now, sgd.epochs * len(loader))))
     with _stop_requests(checkpoint) as asked_to_stop:
         for batch in run.batches():
-            run.optimiser.param_groups[0]["lr"] = run.rate(run.now)
+            run.set_rate()
             torch.manual_seed(_mix(seed, distributed.rank(), run.epoch, run.step))
             with distributed.dealt(batch) as (part, weight):
-                loss, figures = step(part, run.epoch)
-                run.optimiser.zero_grad()
-                (loss * weight).backward()
-            run.optimiser.step()
-            run.count({"loss": loss.detach(), **figures}, len(batch), weight)
+                figures = updated(weight, *inputs(part, run.epoch))
+            run.count(figures, len(batch), weight)
             next(ticks)
             if run.step == len(loader):
                 run.end_epoch(evaluate)
@@ -124,6 +135,7 @@ class _Run:
     loader: Any
     sgd: SGD
     checkpoint: Checkpoint | None
+    replay: bool = False
     epoch: int = 0
     step: int = 0  # of the epoch
     seen: int = 0  # clips in the epoch, of all processes
@@ -137,6 +149,7 @@ class _Run:
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = self.sgd.optimiser(self.trained)
         self.device = self.trained[0].device
+        self.lr = torch.zeros((), device=self.device)
         self.failed = torch.tensor(-1, device=self.device)  # the first step of a bad loss
         self.since = time.perf_counter()
 
@@ -144,6 +157,12 @@ class _Run:
     def now(self) -> int:
         """The next step, counted over all epochs."""
         return self.epoch * len(self.loader) + self.step
+
+    def set_rate(self) -> None:
+        """Gives the optimiser the learning rate of the next step."""
+        rate = self.rate(self.now)
+        # A recorded step reads it on the device.
+        self.optimiser.param_groups[0]["lr"] = self.lr.fill_(rate) if self.replay else rate
 
     def rate(self, step: int) -> float:
         return self.sgd.rate(step, len(self.loader))

@@ -21,7 +21,7 @@ from learning.precision import computing
 from learning.probes import Labelled, linear_probe
 from learning.schedule import SGD
 from learning.views import Augmentations, training_view
-from model.bodies import plan
+from model.bodies import Plan, plan
 from model.distributed import dealt, parallel, rank, ranks
 from model.encoder import Encoder
 from model.folding import folded
@@ -46,19 +46,22 @@ def pretrain(
     """Trains `network` on the clips whose indices `loader` gives (see `batches`, whole batches);
     returns the loss, its terms, the contrast accuracy (%) and what `evaluate` adds of every epoch.
 
-    `compile` has the query and the key network compiled by torch.compile. `fill_queue` replaces the
+    `compile` has the encoders compiled by torch.compile, and on a GPU that holds the clips' frames
+    each step replayed as a CUDA graph. `fill_queue` replaces the
     random vectors that the queues start with by keys of these clips, as the untrained key network
     gives them. Saves to `checkpoint` and continues from it as `train` does, and raises what that
     raises.
     """
     if compile:
-        network.query.compile(dynamic=False)
-        network.key.compile(dynamic=False)
+        for encoder in (network.query.encoder, network.key.encoder):
+            encoder.temporal.compile_parts()
+            encoder.spatial.compile_parts()
     contrast = parallel(network, unused=len(network.terms) < len(TERMS))
     size = network.query.encoder.architecture["frames"]
-    planned = compile and clips.paired is not None and ranks() == 1
+    alone = compile and ranks() == 1
+    replay = alone and clips.frames.device.type == "cuda"
 
-    def views(indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+    def views(indices: Tensor, epoch: int | Tensor) -> tuple[Tensor, Tensor]:
         """A query view and a key view (B, 3, T, V, M) of each clip, drawn independently."""
         computing(clips.device, "fp32")
         number = torch.arange(2, device=clips.frames.device).repeat_interleave(len(indices))
@@ -75,9 +78,18 @@ def pretrain(
         query, key = both.chunk(2)
         return query, key
 
-    def step(indices: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def inputs(indices: Tensor, epoch: int) -> tuple[Tensor, int | Tensor, Plan | None]:
+        paired = clips.paired[indices] if alone and clips.paired is not None else None
+        bodies = None if paired is None else plan(paired, clips.device)
+        if not replay:
+            return indices, epoch, bodies
+        now = torch.full((), epoch, device=clips.device)
+        return indices.to(clips.device, non_blocking=True), now, bodies
+
+    def step(
+        indices: Tensor, epoch: int | Tensor, bodies: Plan | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         query, key = views(indices, epoch)
-        bodies = plan(clips.paired[indices], clips.device) if planned else None
         with computing(clips.device, precision):
             return contrast(query, key, bodies)
 
@@ -93,6 +105,8 @@ def pretrain(
         loader,
         sgd=sgd,
         seed=seed,
+        inputs=inputs,
+        replay=replay,
         start=start,
         evaluate=evaluate,
         checkpoint=checkpoint,

@@ -9,7 +9,9 @@ _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
 
 
-def uniforms(seed: int, epoch: int, clips: Tensor, view: int | Tensor, count: int) -> Tensor:
+def uniforms(
+    seed: int, epoch: int | Tensor, clips: Tensor, view: int | Tensor, count: int
+) -> Tensor:
     """`count` numbers in [0, 1) for each of `clips` ((B,) int64), as (B, count) float32.
 
     SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): a hash of (seed, epoch, view, clip) starts each

@@ -226,7 +226,9 @@ class Augmentations:
             temporal_mask=TemporalMask(**settings["temporal_mask"]),
         )
 
-    def draw(self, seed: int, epoch: int, clips: Tensor, view: int | Tensor) -> tuple[Tensor, ...]:
+    def draw(
+        self, seed: int, epoch: int | Tensor, clips: Tensor, view: int | Tensor
+    ) -> tuple[Tensor, ...]:
         """The uniform numbers (B, draws) of each augmentation, in the order of the fields."""
         counts = [getattr(self, field.name).draws for field in fields(self)]
         return uniforms(seed, epoch, clips, view, sum(counts)).split(counts, dim=1)
@@ -248,7 +250,7 @@ def training_view(
     stream: str,
     augmentations: Augmentations,
     seed: int,
-    epoch: int,
+    epoch: int | Tensor,
     view: int | Tensor,
 ) -> View:
     """A random view of each of the clips `indices` (B,) for pretraining.

@@ -7,7 +7,7 @@ bias, which the norm would subtract again.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,27 +53,40 @@ class _MixJoints(torch.autograd.Function):
     """`topology^T values + offset`, of every sample and channel.
 
     PyTorch's own backward pass computes the topology's gradient transposed and copies it, the
-    largest array of a step, to transpose it back. The topology's rows may be wider than U.
+    largest array of a step, to transpose it back.
     """
 
     @staticmethod
     def forward(ctx: Any, offset: Tensor, topology: Tensor, values: Tensor) -> Tensor:
-        """(B, U, 1), (B, V, U or more), (B, V, T) -> (B, U, T)."""
+        """(B, U, 1), (B, V, U), (B, V, T) -> (B, U, T)."""
         ctx.save_for_backward(topology, values)
-        used = topology[:, :, : offset.shape[1]]
-        return torch.baddbmm(offset.expand(-1, -1, values.shape[2]), used.mT, values)
+        return torch.baddbmm(offset.expand(-1, -1, values.shape[2]), topology.mT, values)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         topology, values = ctx.saved_tensors
         (grad,) = grads
-        joints = grad.shape[1]
-        wider = F.pad(grad, (0, 0, 0, topology.shape[2] - joints))
         return (
             grad.sum(dim=2, keepdim=True),
-            torch.bmm(values, wider.mT),
-            torch.bmm(topology[:, :, :joints], grad),
+            torch.bmm(values, grad.mT),
+            torch.bmm(topology, grad),
         )
+
+
+class _MixAligned(torch.autograd.Function):
+    """`topology^T values`, as `_MixJoints` but for the offset, which a compiler adds where the sum
+    is read."""
+
+    @staticmethod
+    def forward(ctx: Any, topology: Tensor, values: Tensor) -> Tensor:
+        """(B, V, U), (B, V, T) -> (B, U, T)."""
+        ctx.save_for_backward(topology, values)
+        return torch.bmm(topology.mT, values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        topology, values = ctx.saved_tensors
+        return torch.bmm(values, grads[0].mT), torch.bmm(topology, grads[0])
 
 
 def _batch_norm(channels: int, *, mean: float = 1.0, std: float = 0.0) -> BatchNorm:
@@ -111,15 +124,16 @@ class GraphConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, V, T) -> (N, C_out, V, T)."""
         joints = x.shape[2]
-        # A GPU's matrix products want rows of 16 bytes: u may have columns that nothing uses.
-        unused = 0 if x.device.type == "cpu" else -joints % ALIGNED
+        aligned = x.device.type != "cpu"  # a GPU's matrix products want rows of 16 bytes
         mean = x.mean(dim=3)
-        query = F.pad(self.query(mean), (0, unused))
-        relation = torch.tanh(query[:, :, None, :] - self.key(mean)[:, :, :, None])
+        query, key = self.query(mean), self.key(mean)
+        if aligned:
+            query = F.pad(query, (0, -joints % ALIGNED))  # joints u that nothing uses
+        relation = torch.tanh(query[:, :, None, :] - key[:, :, :, None])
         # Each channel's topology is a weighted sum of the same few matrices (v, u) a subset: the
         # relations, ones (for the bias) and the adjacency.
         fixed = torch.stack([torch.ones_like(self.adjacency), self.adjacency.mT], dim=1)
-        fixed = F.pad(fixed, (0, unused))
+        fixed = F.pad(fixed, (0, relation.shape[3] - joints))
         shared = torch.cat(
             [
                 rearrange(relation, "n (k r) v u -> n k r v u", k=SUBSETS),
@@ -131,15 +145,18 @@ class GraphConvolution(nn.Module):
         weight = torch.cat([refine, bias, torch.ones_like(bias)], dim=2)
         weight = einsum(weight, torch.eye(SUBSETS, device=x.device), "c k r, k j -> c k j r")
         weight = weight.flatten(2)  # (C_out, k, r), zero where r is of another subset
+        if aligned:
+            weight = F.pad(weight, (0, -weight.shape[2] % ALIGNED))
+            shared = F.pad(shared, (0, 0, 0, 0, 0, weight.shape[2] - shared.shape[1]))
         topology = multiply_each(weight.flatten(0, 1), shared.flatten(2))
+        topology = rearrange(topology, "n (c k) (v u) -> (n c) (k v) u", k=SUBSETS, v=joints)
+        values = rearrange(self.value(x), "n (c k) v t -> (n c) (k v) t", k=SUBSETS)
         # The values' bias is constant in time, and so is its product with the topology.
-        summed = shared.sum(dim=2)[:, :, :joints]
-        offset = multiply_each((self.value_bias * weight).sum(dim=1), summed)
-        mixed = _MixJoints.apply(
-            rearrange(offset, "n c u -> (n c) u 1"),
-            rearrange(topology, "n (c k) (v u) -> (n c) (k v) u", k=SUBSETS, v=joints),
-            rearrange(self.value(x), "n (c k) v t -> (n c) (k v) t", k=SUBSETS),
-        )
+        offset = multiply_each((self.value_bias * weight).sum(dim=1), shared.sum(dim=2))
+        if aligned:
+            mixed = rearrange(_MixAligned.apply(topology, values), "(n c) u t -> n c u t", n=len(x))
+            return (mixed + offset[..., None])[:, :, :joints]
+        mixed = _MixJoints.apply(rearrange(offset, "n c u -> (n c) u 1"), topology, values)
         return rearrange(mixed, "(n c) u t -> n c u t", n=len(x))
 
 
@@ -220,14 +237,6 @@ class Block(nn.Module):
         return z.relu_()
 
 
-Spread = Callable[[Tensor], Tensor]
-
-
-def _all(rows: Tensor) -> Tensor:
-    """The rows of all bodies, where all were computed."""
-    return rows
-
-
 class CTRGCN(nn.Module):
     """Three blocks, 3 -> width -> 4 width -> width channels, applied to each body separately.
 
@@ -246,9 +255,10 @@ class CTRGCN(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Spread]:
+    def forward(self, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Tensor | None]:
         """(B, 3, T, V, M) -> the features (R, width, V, T) of the R bodies that were computed, and
-        what makes rows of all B * M bodies from rows of these.
+        the row (B * M,) among them of each body of the batch; None where all were computed, or as
+        the plan says.
 
         `plan` says which bodies are computed. Without one, those that are present, and one that is
         not: on a GPU in evaluation only, since it waits to know how many there are.
@@ -256,21 +266,21 @@ class CTRGCN(nn.Module):
         y = self.norm(rearrange(x, "b c t v m -> b (m v c) 1 t"))
         y = rearrange(y, "b (m v c) 1 t -> (b m) c v t", m=self.bodies, c=3)
         if plan is not None:
-            return self._features(plan.select(y), plan.repeats), plan.spread
+            return self._features(plan.select(y), plan.repeats), None
         waits = torch.compiler.is_compiling() or (self.training and x.device.type != "cpu")
         if self.bodies == 1 or waits:
-            return self._features(y), _all
+            return self._features(y), None
         absent = (x == 0).flatten(1, 3).all(dim=1)
         present = (~absent).flatten().nonzero()[:, 0]
         if len(y) - len(present) <= self.bodies:
-            return self._features(y), _all
+            return self._features(y), None
         # The input's norm treats first and second bodies differently: one of each is computed.
         places = torch.arange(self.bodies, device=x.device)
         first = absent.byte().argmax(dim=0) * self.bodies + places
         z = self._features(y[torch.cat([first, present])], absent.sum(dim=0) - 1.0)
         rows = places.repeat(len(x))
         rows[present] = torch.arange(self.bodies, len(z), device=x.device)
-        return z, lambda z: z.index_select(0, rows)
+        return z, rows
 
     def _features(self, x: Tensor, repeats: Tensor | None = None) -> Tensor:
         if torch.is_grad_enabled() or self.training or x.device.type != "cpu":

@@ -81,14 +81,28 @@ class Domain(nn.Module):
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """(B, 3, T, V, M) -> (B, dim)."""
-        features, spread = self.features(x, plan)
+        features, rows = self.features(x, plan)
+
+        def of_all(computed: Tensor) -> Tensor:
+            if plan is not None:
+                return plan.spread(computed)
+            return computed if rows is None else computed.index_select(0, rows)
+
         if self.kind == "temporal":
-            features = spread(features)
+            features = of_all(features)
             tokens = self.embed(rearrange(features, "(b m) c v t -> b t (m v c)", m=self.bodies))
         else:  # a token is of one body, so that those of absent bodies, too, are embedded once
-            tokens = spread(self.embed(rearrange(features, "r c v t -> r v (t c)")))
+            tokens = of_all(self.embed(rearrange(features, "r c v t -> r v (t c)")))
             tokens = rearrange(tokens, "(b m) v d -> b (m v) d", m=self.bodies)
         return self.attend(tokens).amax(dim=1)
+
+    def compile_parts(self, **options: Any) -> None:
+        """Has torch.compile compile each part at its first call.
+
+        Domains' graph convolutions are of the same form, so that one compilation serves all.
+        """
+        for part in (self.features, self.embed, self.attend):
+            part.compile(dynamic=False, **options)
 
 
 class Encoder(nn.Module):
