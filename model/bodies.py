@@ -68,5 +68,5 @@ def plan(paired: Tensor, device: torch.device) -> Plan | None:
     others = 2 * paired.logical_not().byte().argsort(stable=True) + 1
     last = others[seconds - 1 : seconds]
     order = torch.cat([last, firsts, others[: seconds - 1], others[seconds:]])
-    both = torch.stack([order, order.argsort()]).to(device, non_blocking=True)
-    return Plan(*both, computed=batch + seconds)
+    order, inverse = torch.stack([order, order.argsort()]).to(device, non_blocking=True)
+    return Plan(order, inverse, batch + seconds)
