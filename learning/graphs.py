@@ -31,7 +31,7 @@ class Replayed:
     def __call__(self, *arguments: Any) -> dict[str, Tensor]:
         leaves, form = tree_flatten(arguments)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        key = (form, *(leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in leaves))
+        key = tuple(leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         if key not in self.recorded:
             self.calls[key] = self.calls.get(key, 0) + 1
             if self.calls[key] <= WARMUP:
