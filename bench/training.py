@@ -116,8 +116,9 @@ def train(which: str, precision: str) -> None:
     else:
         net = our_net()
         if which == "compiled":
-            net.query.compile()
-            net.key.compile()
+            from model.encoder import compile_in_training
+
+            compile_in_training(net.query.encoder, net.key.encoder)
 
         def loss() -> torch.Tensor:
             return net(*views)[0]

@@ -23,7 +23,7 @@ from learning.schedule import SGD
 from learning.views import Augmentations, training_view
 from model.bodies import Plan, plan
 from model.distributed import dealt, parallel, rank, ranks
-from model.encoder import Encoder
+from model.encoder import Encoder, compile_in_training
 from model.folding import folded
 
 
@@ -47,15 +47,12 @@ def pretrain(
     returns the loss, its terms, the contrast accuracy (%) and what `evaluate` adds of every epoch.
 
     `compile` has the encoders compiled by torch.compile, and on a GPU that holds the clips' frames
-    each step replayed as a CUDA graph. `fill_queue` replaces the
-    random vectors that the queues start with by keys of these clips, as the untrained key network
-    gives them. Saves to `checkpoint` and continues from it as `train` does, and raises what that
-    raises.
+    each step replayed as a CUDA graph. `fill_queue` replaces the random vectors that the queues
+    start with by keys of these clips, as the untrained key network gives them. Saves to
+    `checkpoint` and continues from it as `train` does, and raises what that raises.
     """
     if compile:
-        for encoder in (network.query.encoder, network.key.encoder):
-            encoder.temporal.compile_parts()
-            encoder.spatial.compile_parts()
+        compile_in_training(network.query.encoder, network.key.encoder)
     contrast = parallel(network, unused=len(network.terms) < len(TERMS))
     size = network.query.encoder.architecture["frames"]
     alone = compile and ranks() == 1

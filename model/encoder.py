@@ -1,6 +1,6 @@
 """The SCD-Net encoder: a clip in, a temporal and a spatial vector out (AAAI 2024, section 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,25 @@ from model import weights
 from model.bodies import Plan
 from model.ctrgcn import CTRGCN
 from model.pointwise import TokenLinear
+
+COMPILATIONS = 64  # after which PyTorch would compile no more: of parts, domains, networks, plans
+
+
+def _call(module: nn.Module, *arguments: Any) -> Any:
+    return module(*arguments)
+
+
+def compile_in_training(*encoders: "Encoder", **options: Any) -> None:
+    """Has torch.compile compile the parts of `encoders` at their first step of each shape.
+
+    Parts of the same form, as the graph convolutions of all domains, are compiled once.
+    """
+    from torch._dynamo import config  # takes a second, which only those who compile need spend
+
+    config.recompile_limit = COMPILATIONS
+    compiled = torch.compile(_call, dynamic=False, **options)
+    for encoder in encoders:
+        encoder.temporal.run = encoder.spatial.run = compiled
 
 
 class TransformerLayer(nn.Module):
@@ -78,10 +97,12 @@ class Domain(nn.Module):
             TokenLinear(size, dim), nn.LayerNorm(dim), nn.ReLU(), TokenLinear(dim, dim)
         )
         self.attend = nn.Sequential(*(TransformerLayer(dim, heads, dropout) for _ in range(layers)))
+        self.run: Callable[..., Any] = _call  # calls each part, in training
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """(B, 3, T, V, M) -> (B, dim)."""
-        features, rows = self.features(x, plan)
+        run = self.run if self.training else _call
+        features, rows = run(self.features, x, plan)
 
         def of_all(computed: Tensor) -> Tensor:
             if plan is not None:
@@ -90,19 +111,12 @@ class Domain(nn.Module):
 
         if self.kind == "temporal":
             features = of_all(features)
-            tokens = self.embed(rearrange(features, "(b m) c v t -> b t (m v c)", m=self.bodies))
+            tokens = rearrange(features, "(b m) c v t -> b t (m v c)", m=self.bodies)
+            tokens = run(self.embed, tokens)
         else:  # a token is of one body, so that those of absent bodies, too, are embedded once
-            tokens = of_all(self.embed(rearrange(features, "r c v t -> r v (t c)")))
+            tokens = of_all(run(self.embed, rearrange(features, "r c v t -> r v (t c)")))
             tokens = rearrange(tokens, "(b m) v d -> b (m v) d", m=self.bodies)
-        return self.attend(tokens).amax(dim=1)
-
-    def compile_parts(self, **options: Any) -> None:
-        """Has torch.compile compile each part at its first call.
-
-        Domains' graph convolutions are of the same form, so that one compilation serves all.
-        """
-        for part in (self.features, self.embed, self.attend):
-            part.compile(dynamic=False, **options)
+        return run(self.attend, tokens).amax(dim=1)
 
 
 class Encoder(nn.Module):

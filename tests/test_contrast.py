@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from learning.contrast import DOMAINS, TERMS, SCDNet, contrast
-from model.encoder import Encoder, Projector
+from model.encoder import Encoder, Projector, compile_in_training
 from model.released import from_released
 from skeletons.sensors import KINECT_V2
 
@@ -193,8 +193,7 @@ def test_compiled_steps_are_close_to_those_that_are_not() -> None:
     torch.manual_seed(0)
     net = tiny()
     compiled = copy.deepcopy(net)
-    compiled.query.compile(backend="aot_eager")
-    compiled.key.compile(backend="aot_eager")
+    compile_in_training(compiled.query.encoder, compiled.key.encoder, backend="aot_eager")
     for _ in range(2):
         views = torch.randn(2, 4, 3, 16, KINECT_V2.joints, 2)
         losses = []
