@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all repro test test-lowest lint bench experiments help
+.PHONY: all repro test test-lowest lint bench wheels experiments help
 all: repro
 
 repro: .venv/installed ## set up .venv and run every stage whose inputs have changed (`make` does this)
@@ -19,6 +19,13 @@ lint: .venv/installed ## check style and types
 bench: .venv/installed ## measure preparation and training; RELEASED=<checkout> compares with the released code
 	python -m bench.prepare
 	python -m bench.training
+
+# The versions are those of .venv, but for another Python: with PyTorch's own the machine has the rest.
+WHEELS = annotated-types donfig google-crc32c isal numcodecs pydantic pydantic-core ruamel.yaml torchdata typing-inspection zarr
+PLATFORM = --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64
+wheels: .venv/installed ## fetch into .wheels what `bench/gpu.py` needs on a machine that has PyTorch and no network
+	pip freeze | grep -iE "^($$(echo $(WHEELS) | sed 's/ /|/g; s/-/[-_]/g'))==" > .venv/wheels.txt
+	pip download --quiet --no-deps --only-binary=:all: $(PLATFORM) --dest .wheels --requirement .venv/wheels.txt
 
 # `dvc exp show` alone shows every parameter and file, too.
 experiments: .venv/installed ## list what experiments changed and what came of it; DROP='semi|transfer' leaves columns out

@@ -35,10 +35,14 @@ class Stopped(UserError):
 
 
 def deterministic(device: torch.device) -> None:
-    """Asks a GPU for algorithms that give the same bits every time; a CPU's do."""
+    """Has a GPU use algorithms that give the same bits every time, as a CPU's do.
+
+    Where an operation has none it raises RuntimeError. With PyTorch's mere warning, attention would
+    stay as it is, though it has one.
+    """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True)
         # or every new tensor is filled first
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
 
