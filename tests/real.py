@@ -1,6 +1,5 @@
 """Real datasets, brought and prepared by the stages as a user would."""
 
-import os
 from pathlib import Path
 
 import pytest
