@@ -121,7 +121,7 @@ def test_a_broken_label_is_reported_and_the_others_are_kept(source, line, reason
     names = [clip.name for recording in recordings for clip in recording.clips]
     assert names == ["s01_e01_throw", "s01_e01_walk"]
     ((name, file, number, found, stops),) = broken
-    assert name == f"s01_e01_{line}"
+    assert name == f"s01_e01_{line.partition(':')[0]}"
     assert (file[-15:], number, stops) == ("actionLabel.txt", 4, True)
     assert reason in found
 
@@ -130,7 +130,7 @@ def test_what_belongs_to_no_recording_or_has_no_clips_is_reported(source):
     recordings, broken = source("walk: 2 4\ns01_e02", ("joints_s01_e01", "joints_s1_e1", "mine"))
     assert not recordings
     assert [(entry.clip, entry.reason) for entry in broken] == [
-        ("_walk: 2 4", "'walk: 2 4' is not action: first last, below a line sSS_eEE"),
+        ("_walk", "'walk: 2 4' is not action: first last, below a line sSS_eEE"),
         ("joints_s01_e01", "no clip of it in actionLabel.txt"),
         ("joints_s1_e1", "the name is not joints_sSS_eEE"),
         ("mine", "the name is not joints_sSS_eEE"),

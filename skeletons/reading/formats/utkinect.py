@@ -60,15 +60,16 @@ def plan(
                 raise BrokenClip(f"line {clips[block][clip.name].line} has this clip too")
         except BrokenClip as error:
             stops = not isinstance(error, EmptyClip)
-            broken.append(Broken(f"{block}_{line[:20]}", file, number, error.reason, stops))
+            name = f"{block}_{line.partition(':')[0]}"
+            broken.append(Broken(name, file, number, error.reason, stops))
         else:
             clips[block][clip.name] = clip
     for member in (member for path in skeletons for member in archive.members(path, ".txt")):
-        name = _RECORDING.fullmatch(member.stem)
-        if name and clips[name[1]]:
-            recordings.append(Recording(member, tuple(sorted(clips[name[1]].values()))))
+        stem = _RECORDING.fullmatch(member.stem)
+        if stem and clips[stem[1]]:
+            recordings.append(Recording(member, tuple(sorted(clips[stem[1]].values()))))
         elif not member.stem.startswith("actionLabel"):
-            reason = f"no clip of it in {_LABELS}" if name else "the name is not joints_sSS_eEE"
+            reason = f"no clip of it in {_LABELS}" if stem else "the name is not joints_sSS_eEE"
             broken.append(Broken(member.stem, member.place, None, reason))
     return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
 
