@@ -1,6 +1,7 @@
 """UTKinect's text and label file: clips as labelled, each fault with its message; the real ones."""
 
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from real import REAL, prepared
 from test_normalise import naive
+from test_pages import blocks
 
 from skeletons import protocols
 from skeletons.layout import Layout
+from skeletons.reading import archive
 from skeletons.reading.archive import ArchiveError, Member
+from skeletons.reading.contract import check_clips, check_plan
 from skeletons.reading.formats import utkinect
 from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, Recording
 from skeletons.sensors import KINECT_V1
@@ -225,6 +229,62 @@ def plain(data):
     return found or None
 
 
+# ---- The reader of the page ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown_reader():
+    """The module that docs/data.md shows."""
+    code = dict(blocks("docs/data.md", "python"))["file=skeletons/reading/formats/mine.py"]
+    assert code.count("\n") <= 60
+    namespace = {}
+    exec(compile(code, "docs/data.md", "exec"), namespace)
+    return SimpleNamespace(**namespace)
+
+
+def every_clip(module, paths):
+    """The clips of archives by a module, checked as `prepare` does; and what cannot be used."""
+    recordings, broken = module.plan(paths, paths, classes=10, interval="half_open")
+    check_plan("mine", recordings)
+    found = []
+    for recording in recordings:
+        clips = module.read(archive.read(recording.member), recording, layout=KINECT_V1, classes=10)
+        kinds = {"layout": KINECT_V1, "classes": 10, "rule": module.BODIES}
+        found += check_clips(clips, "mine", recording, **kinds)
+    return found, {(entry.file, entry.line, entry.stops) for entry in broken}
+
+
+def same(module, paths):
+    """Whether a module and the bundled one find the same, of all clips but the mended one."""
+    (ours, kept), (theirs, left_out) = (every_clip(m, paths) for m in (utkinect, module))
+    assert left_out == kept
+    assert [clip._replace(rows=None) for clip, _ in theirs] == [
+        clip._replace(rows=None) for clip, _ in ours
+    ]
+    for (clip, one), (_, other) in zip(ours, theirs, strict=True):
+        if isinstance(one, BrokenClip):
+            assert (other.reason, other.line) == (one.reason, one.line)
+        elif clip.name != "s03_e01_push":
+            np.testing.assert_array_equal(other, one)
+    return len(ours)
+
+
+def test_the_reader_of_the_page_reads_what_the_bundled_one_does(shown_reader, tmp_path):
+    labels = "s01_e01\nwalk: 3 5\npull: 2 5\ncarry:  NaN NaN\ndance: 2 3\n\ns02_e01\nthrow: 2 2\n"
+    (tmp_path / "actionLabel.txt").write_text(labels)
+    (tmp_path / "joints_s01_e01.txt").write_bytes(rows(2, 2, 5, 8, joints=20))
+    (tmp_path / "joints_s02_e01.txt").write_bytes(rows(2, joints=19))
+    (tmp_path / "other.txt").touch()
+    assert same(shown_reader, [tmp_path]) == 3
+
+
+def test_the_reader_of_the_page_reads_the_real_clips(shown_reader):
+    path = REAL / "utkinect/UTKinect.zip"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    assert same(shown_reader, [path]) == 199
+
+
 # ---- The real clips ------------------------------------------------------------------------------
 
 
@@ -253,8 +313,8 @@ def test_the_real_archive_has_the_published_sizes(real):
 )
 def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real, name, first, last, label):
     clips, _ = real
-    with zipfile.ZipFile(REAL / "utkinect/UTKinect.zip") as archive:
-        table = np.loadtxt(archive.open(f"UTKinect/joints/joints_{name[:7]}.txt"))
+    with zipfile.ZipFile(REAL / "utkinect/UTKinect.zip") as file:
+        table = np.loadtxt(file.open(f"UTKinect/joints/joints_{name[:7]}.txt"))
     frames = {}
     for number, *metres in table:
         frames.setdefault(number, metres)
