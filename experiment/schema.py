@@ -68,7 +68,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 class Archives(Section):
     skeletons: list[str] = key("zips or folders with the recordings; `a.zip/b` is folder b of it")
-    labels: list[str] = key("the same with PKU-MMD's label files", default=[])
+    labels: list[str] = key("the same with label files, where a format has them", default=[])
     splits: list[str] = key("PKU-MMD's split lists", default=[])
     md5: dict[str, str] = key("checksums of archives, in hexadecimal, by name", default={})
     leave_out: str | None = key(
@@ -116,6 +116,7 @@ class Dataset(Section):
     format: str = key("module of `skeletons/reading/formats` that reads the archives")
     layout: str = key("the sensor's joints, one of `skeletons/sensors.py`")
     classes: Count = key("number of actions")
+    names: list[str] = key("names of the actions, one a class, in their order", default=[])
     archives: Archives = key("the files that the dataset consists of")
     protocols: Named[Protocol] = key("ways to divide the clips into training and test")
 

@@ -15,7 +15,8 @@ from skeletons.sensors import LAYOUTS
 from skeletons.synthetic import Generator
 
 COMMON = {"seed": 0, "actions": 10, "subjects": 2, "cameras": 2, "frames": (8, 12), "noise": 0.01}
-SENSORS = {"nwucla": "kinect-v1"}  # of the formats whose sensor is not Kinect v2
+# Of the formats whose sensor is not Kinect v2.
+SENSORS = dict.fromkeys(("nwucla", "utkinect", "msraction3d"), "kinect-v1")
 
 
 def arguments(function) -> dict[str, inspect.Parameter]:

@@ -111,3 +111,21 @@ def test_nwucla_runs_the_three_streams_on_view_3(name: str) -> None:
     assert set(p["ensembles"]["nwucla-xview-3s"].values()) == set(p["runs"])
     assert p["supervised_runs"]["nwucla-xview"] == p["runs"]["nwucla-xview"]
     assert p["semi"]["fractions"] == [0.01, 0.05, 0.1, 0.2, 0.5]
+
+
+def test_real_runs_every_evaluation_on_three_datasets() -> None:
+    p, nwucla = load("presets/real.yaml"), load("presets/nwucla.yaml")
+    sets = {"nwucla": "xview", "utkinect": "xsub", "msraction3d": "xsub"}
+    assert p["sources"] == dict.fromkeys(sets, "archives")
+    streams = {(run["dataset"], run["protocol"], run["stream"]) for run in p["runs"].values()}
+    assert streams == {(*one, s) for one in sets.items() for s in ("joint", "bone", "motion")}
+    joint = {name: run for name, run in p["runs"].items() if run["stream"] == "joint"}
+    assert p["supervised_runs"] == joint
+    assert {runs["joint"] for runs in p["ensembles"].values()} == set(joint)
+    transfers = {(t["run"], t["target"], t["protocol"]) for t in p["transfers"].values()}
+    assert transfers == {("nwucla-xview", name, sets[name]) for name in ("utkinect", "msraction3d")}
+    assert p["pretrain"]["queue"] <= 100, "more than UTKinect's training clips"
+    # 10 % of UTKinect's 100 and of MSR-Action3D's 284 have a clip of each of 10 and of 20 actions
+    assert (p["semi"]["balanced"], min(p["semi"]["fractions"])) == (True, 0.1)
+    for section in ("views", "encoder", "embed", "linear", "retrieval", "finetune", "supervised"):
+        assert p[section] == nwucla[section]

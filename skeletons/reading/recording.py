@@ -32,8 +32,9 @@ class Clip(NamedTuple):
     """One clip and its fields in the dataset. `label` is 0-based; what a format does not know, or
     not before the recording is read, is 0.
 
-    `rows` are the frames of the recording that the clip is cut from (0-based, the last excluded),
-    None for all; `file` and `line` say where that was read, when not in the recording.
+    `rows` are the frames of the recording that the clip is cut from (0-based, or by their numbers
+    where the format has them; the last excluded), None for all; `file` and `line` say where that
+    was read, when not in the recording.
     """
 
     name: str
@@ -73,6 +74,26 @@ class Broken(NamedTuple):
 def counted(number: int, noun: str) -> str:
     """A number of things for a message: "1 value", "2,000 values"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def table(data: bytes, columns: int) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
+    """The words of a text of so many words a line, and where each starts and ends: (lines, columns)
+    each.
+
+    Raises BrokenClip for a text without a word and for a line of another number of words; blank
+    lines may follow the last.
+    """
+    words = Words(data)
+    if not words.first[-1]:
+        raise BrokenClip("0 frames", 1)
+    counts = words.counts[: int(np.flatnonzero(words.counts)[-1]) + 1]
+    wrong = counts != columns
+    if wrong.any():
+        line = int(np.argmax(wrong))
+        number = counted(int(counts[line]), "value")
+        raise BrokenClip(f"{number} where {columns} are due", line + 1)
+    starts, ends = (places.reshape(-1, columns) for places in words.all)
+    return words, starts, ends
 
 
 def coordinates(

@@ -9,7 +9,6 @@ A clip is valid when all lines of its video have their number of values, blank l
 aside, and its own are numbers within `FARTHEST`.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from skeletons.reading.recording import (
     EmptyClip,
     Recording,
     coordinates,
-    counted,
+    table,
 )
 from skeletons.reading.text import Words
 
@@ -92,7 +91,7 @@ def read(
     any body is an EmptyClip.
     """
     try:
-        words, length = _frames(data, layout)
+        words, starts, ends = _table(data, layout)
     except BrokenClip as error:
         for clip in recording.clips:
             yield clip, error
@@ -101,10 +100,10 @@ def read(
         assert clip.rows is not None
         start, end = clip.rows
         try:
-            if end > length:
-                reason = f"ends at frame {end}, after the video's {length}"
+            if end > len(starts):
+                reason = f"ends at frame {end}, after the video's {len(starts)}"
                 raise BrokenClip(reason, clip.line, clip.file)
-            bodies = _bodies(words, start, end, layout)
+            bodies = coordinates(words, starts[start:end], ends[start:end]).swapaxes(0, 1)
             if not bodies.any():
                 raise EmptyClip("no body: all joints are zero", clip.line, clip.file)
         except BrokenClip as error:
@@ -118,32 +117,16 @@ def parse(data: bytes, layout: Layout) -> NDArray[np.float64]:
 
     Raises BrokenClip, and nothing else, for whatever is not a valid video.
     """
-    words, length = _frames(data, layout)
-    return _bodies(words, 0, length, layout)
+    return coordinates(*_table(data, layout)).swapaxes(0, 1)
 
 
-def _frames(data: bytes, layout: Layout) -> tuple[Words, int]:
-    """The words of a video and the number of its frames; BrokenClip unless all are whole."""
-    words = Words(data)
-    values = layout.bodies * layout.joints * 3
-    if not words.first[-1]:
-        raise BrokenClip("0 frames", 1)
-    length = int(np.flatnonzero(words.counts)[-1]) + 1  # blank lines may follow
-    wrong = words.counts[:length] != values
-    if wrong.any():
-        line = int(np.argmax(wrong))
-        raise BrokenClip(
-            f"{counted(int(words.counts[line]), 'value')} where {values} are due", line + 1
-        )
-    return words, length
-
-
-def _bodies(words: Words, start: int, end: int, layout: Layout) -> NDArray[np.float64]:
-    """The bodies (M, T, V, 3) of some frames; BrokenClip when a number in them is not metres."""
-    shape = (end - start, layout.bodies, layout.joints, 3)
-    values = math.prod(shape[1:])
-    starts, ends = (all_[start * values : end * values].reshape(shape) for all_ in words.all)
-    return coordinates(words, starts, ends).swapaxes(0, 1)
+def _table(data: bytes, layout: Layout) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
+    """The words of a video and where each starts and ends, (T, M, V, 3) each; BrokenClip unless all
+    lines are whole.
+    """
+    shape = (-1, layout.bodies, layout.joints, 3)
+    words, starts, ends = table(data, layout.bodies * layout.joints * 3)
+    return words, starts.reshape(shape), ends.reshape(shape)
 
 
 def _parse_label(line: str, *, classes: int, interval: str) -> tuple[int, tuple[int, int]]:

@@ -1,0 +1,145 @@
+"""MSR-Action3D's text: clips as written, each fault with its message; the real clips."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from real import REAL, prepared
+from test_normalise import naive
+
+from skeletons import protocols
+from skeletons.reading.archive import Member
+from skeletons.reading.formats import msraction3d
+from skeletons.reading.recording import BrokenClip, Clip, Recording
+from skeletons.sensors import KINECT_V1
+
+# By joint of the file, from 1, that of kinect-v1, from 1.
+PLACES = [5, 9, 3, 2, 13, 17, 1, 6, 10, 7, 11, 8, 12, 14, 18, 15, 19, 16, 20, 4]
+
+
+def text(frames=2):
+    """A clip: joint j of frame t, both from 1, is at (j, t, 1.5), its confidence 0.5."""
+    return "".join(
+        f"{j} {t} 1.5 0.5\n" for t in range(1, frames + 1) for j in range(1, 21)
+    ).encode()
+
+
+def test_joints_are_those_of_the_layout():
+    body = msraction3d.parse(text())
+    assert body.shape == (2, 20, 3)
+    for t, frame in enumerate(body, 1):
+        for joint, place in enumerate(PLACES, 1):
+            assert frame[place - 1].tolist() == [joint, t, 1.5]
+
+
+def test_clips_are_known_by_their_names(tmp_path):
+    for name in ("a20_s10_e03_skeleton3D", "a01_s02_e01_skeleton3D", "a21_s01_e01_skeleton3D"):
+        (tmp_path / f"{name}.txt").write_bytes(text())
+    (tmp_path / "a1_s1_e1_skeleton3D.txt").write_bytes(text())
+    (tmp_path / "files_used_in_cvpr12_paper.txt").write_text("a01_s02_e01")
+    recordings, broken = msraction3d.plan([tmp_path], [], classes=20, interval="half_open")
+    assert [recording.clips for recording in recordings] == [
+        (Clip("a01_s02_e01", 0, subject=2, replication=1),),
+        (Clip("a20_s10_e03", 19, subject=10, replication=3),),
+    ]
+    assert [(entry.clip, entry.reason) for entry in broken] == [
+        ("a1_s1_e1_skeleton3D", "the name is not aAA_sSS_eEE_skeleton3D"),
+        ("a21_s01_e01", "unknown action 21: the dataset has 20"),
+    ]
+
+
+GOOD = text()
+FAULTS = {
+    "empty": (b"", 1, "0 frames"),
+    "screen coordinates": (b"1 2 3\n" * 20, 1, "3 values where 4 are due"),
+    "blank line": (GOOD + b"\n" + GOOD, 41, "0 values where 4 are due"),
+    "cut": (GOOD[: GOOD.rindex(b"20 2")], 39, "ends after 19 joints of a frame's 20"),
+    "text": (GOOD.replace(b"3 2 1.5", b"3 two 1.5"), 23, "the coordinate 'two' is not metres"),
+    "nan": (GOOD.replace(b"3 2 1.5", b"3 nan 1.5"), 23, "the coordinate 'nan' is not metres"),
+    "millimetres": (GOOD.replace(b"4 1 1.5", b"4 1 1500"), 4, "'1500' is not metres"),
+    "ten minutes": (text(1) * 18_001, None, "18001 frames, where 18000 is the most"),
+}
+
+
+@pytest.mark.parametrize(("data", "line", "reason"), FAULTS.values(), ids=FAULTS)
+def test_a_broken_file_is_refused_with_the_reason_and_the_line_if_known(data, line, reason):
+    clip = Clip("a01_s01_e01", 0)
+    recording = Recording(Member("a", "a01_s01_e01_skeleton3D.txt", 0, 0), (clip,))
+    ((same, outcome),) = msraction3d.read(data, recording, layout=KINECT_V1, classes=20)
+    assert same == clip
+    assert reason in outcome.reason
+    assert outcome.line == line
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=80), st.integers(0, len(GOOD)), st.integers(0, 30))
+def test_any_bytes_are_a_valid_clip_or_the_one_error(data, start, cut):
+    changed = GOOD[:start] + data + GOOD[start + cut :]
+    body, error = outcome(changed)
+    if body is not None:
+        spaces = bytes(32 if byte < 32 and byte != 10 else byte for byte in range(256))
+        words = [line.split()[:3] for line in changed.translate(spaces).split(b"\n")]
+        lines = np.array([line for line in words if line])
+        order = [PLACES.index(place) for place in range(1, 21)]
+        assert (body == lines.astype(float).reshape(-1, 20, 3)[:, order]).all()
+    elif error.line:
+        assert 1 <= error.line <= changed.count(b"\n") + 1
+
+
+def outcome(data):
+    """What the parser makes of the data: the body, or else its error."""
+    try:
+        return msraction3d.parse(data), None
+    except BrokenClip as error:
+        return None, error
+
+
+# ---- The real clips ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    return prepared("msraction3d", tmp_path_factory.mktemp("real"))
+
+
+def test_the_real_archive_has_the_clips_that_published_results_use(real):
+    clips, rules = real
+    with zipfile.ZipFile(REAL / "msraction3d/MSRAction3D.zip") as archive:
+        folder = "MSRAction3D/real_world_coordinates"
+        used = archive.read(f"{folder}/files_used_in_cvpr12_paper.txt").decode().split()
+    assert len(used) == 557
+    assert clips.name.tolist() == sorted(used)
+    sides = {name: protocols.split(clips, rule) for name, rule in rules.items()}
+    assert [len(side) for side in sides["xsub"]] == [284, 273]
+    assert sorted(np.concatenate(sides["val"])) == sides["xsub"][0].tolist()
+    assert not set(clips.subject[sides["val"][0]]) & set(clips.subject[sides["val"][1]])
+
+
+def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
+    clips, _ = real
+    name = "a13_s02_e02"  # with frames in which nobody is
+    with zipfile.ZipFile(REAL / "msraction3d/MSRAction3D.zip") as archive:
+        file = archive.open(f"MSRAction3D/real_world_coordinates/{name}_skeleton3D.txt")
+        lines = np.loadtxt(file).reshape(-1, 20, 4)
+    body = np.zeros((len(lines), 20, 3))
+    for joint, place in enumerate(PLACES):
+        body[:, place - 1] = lines[:, joint, :3]
+    at = clips.name.tolist().index(name)
+    prepared = clips.frames[clips.offsets[at] : clips.offsets[at + 1]]
+    np.testing.assert_allclose(prepared, naive(body[None], KINECT_V1), rtol=0, atol=2e-5)
+    assert (clips.label[at], clips.subject[at], clips.replication[at]) == (12, 2, 2)
+
+
+def test_bones_are_as_long_as_a_persons_and_alike_on_both_sides(real):
+    """As they are if the joints are in the order of the layout."""
+    clips, _ = real
+    body = clips.frames[:, 0]
+    lengths = {
+        joint: np.median(np.linalg.norm(body[:, joint] - body[:, parent], axis=-1))
+        for joint, parent in KINECT_V1.bones
+    }
+    assert all(0.05 < length < 0.6 for length in lengths.values())
+    for joint, length in lengths.items():
+        assert abs(length - lengths[KINECT_V1.swap[joint]]) < 0.02
