@@ -10,8 +10,9 @@ from einops import rearrange
 from matplotlib.figure import Figure
 
 from experiment import artifacts, console, drawing, params
+from learning.augment import Augmentations
 from learning.clips import DeviceClips
-from learning.views import Augmentations, training_view
+from learning.views import training_view
 from skeletons import store
 
 CANDIDATES = 256  # of the dataset's first clips, the one that shows the most is drawn
@@ -61,7 +62,7 @@ def main(dataset: str) -> str:
     whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
     whole.set_title(f"{dataset}, clip {group['name'][int(clip)]}: {count} frames", loc="left")
     for (name, colour), axes, view in zip(COLOURS.items(), rows, (0, 1), strict=True):
-        drawn, *_ = augmentations.draw(seed, 0, clip, view)
+        drawn = augmentations.draw(seed, 0, clip, view)["crop"]
         start, cut = (int(n) for n in augmentations.crop.window(drawn, last - first))
         whole.axvspan(start - 0.5, start + cut - 0.5, 0.06 * view, 0.06 * view + 0.05, color=colour)
         seen = training_view(clips, clip, augmentations=bare, view=view, **shared).x[0]
