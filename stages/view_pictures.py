@@ -10,7 +10,7 @@ from einops import rearrange
 from matplotlib.figure import Figure
 
 from experiment import artifacts, console, drawing, params
-from learning.augment import Augmentations
+from learning.augment import Augmentations, motion
 from learning.clips import DeviceClips
 from learning.views import training_view
 from skeletons import store
@@ -47,10 +47,12 @@ def main(dataset: str) -> str:
     clip = indices[((shows * 2 + alone) * length.max() + length).argmax()][None]
 
     # The same random numbers without the masks: what the masks hide.
+    spatial, temporal = augmentations.spatial_mask, augmentations.temporal_mask
+    by_motion = temporal.kind != "uniform"
     bare = replace(
         augmentations,
-        spatial_mask=replace(augmentations.spatial_mask, probability=0.0),
-        temporal_mask=replace(augmentations.temporal_mask, probability=0.0),
+        spatial_mask=replace(spatial, probability=0.0),
+        temporal_mask=replace(temporal, probability=0.0),
     )
     first, last = offsets[clip], offsets[clip + 1]
     figure = Figure(figsize=(13, 6.4), layout="constrained")
@@ -77,13 +79,18 @@ def main(dataset: str) -> str:
             hidden_joints=masks[view].joints[clip[0]].numpy(),
             hidden_frames=masks[view].frames[clip[0]].numpy(),
         )
+        if by_motion:
+            drawing.bars(axes, motion(seen[None])[0].numpy())
         axes.set_title(
             f"{name} view: frames {start} to {start + cut - 1} of the clip, resized to {size}",
             loc="left",
             color=colour,
         )
     if shows.any():
-        rows[-1].set_xlabel("hollow joints and shaded frames are masked: the encoder sees zeros")
+        rows[-1].set_xlabel(
+            f"masked: hollow joints (times {spatial.weight:g}), "
+            f"shaded frames (times {temporal.weight:g}{', by motion: bars' if by_motion else ''})"
+        )
     return str(drawing.save(figure, artifacts.FIGURES / f"{dataset}-views.png"))
 
 
