@@ -188,8 +188,8 @@ class TemporalMask:
     `uniform` (released code): `masked` blocks, each as likely as any other. `energy`: `masked`
     blocks, drawn one after another in proportion to their motion among those left; where nothing
     moves, as in `uniform`. `threshold`: every block that moves more than the `quantile` of the
-    view's blocks, so as many in each view but for equal ones. `masked` and `quantile` are not used
-    by the other kinds; `motion` says how motion is measured.
+    view's blocks, whatever `masked` is; as many in each view, but for blocks that move alike. The
+    motion of a block is the sum of its frames', as `motion` measures them.
     """
 
     probability: float = 0.5
