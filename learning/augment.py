@@ -244,7 +244,8 @@ def motion(x: Tensor) -> Tensor:
     that is absent lies at the origin, so that its coming and going counts as moving from and to it.
     """
     before_first = x[:, :, :2][:, :, -1:]  # the second, as far from the first as the first from it
-    return torch.linalg.vector_norm(x.diff(dim=2, prepend=before_first), dim=1).sum(dim=(2, 3))
+    moved = x.diff(dim=2, prepend=before_first)
+    return moved.square().sum(dim=1).sqrt().sum(dim=(2, 3))
 
 
 # ---- All of them ---------------------------------------------------------------------------------

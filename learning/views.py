@@ -106,14 +106,11 @@ def training_view(
     spatial, temporal = augmentations.spatial_mask, augmentations.temporal_mask
     joints = spatial.hidden(u["spatial_mask"], clips.layout.parents)
     frames = temporal.hidden(u["temporal_mask"], x)
-    x = _masked(x, rearrange(joints, "b v -> b 1 1 v 1"), spatial.weight)
-    x = _masked(x, rearrange(frames, "b t -> b 1 t 1 1"), temporal.weight)
+    of_joints = rearrange(torch.where(joints, spatial.weight, 1.0), "b v -> b 1 1 v 1")
+    of_frames = rearrange(torch.where(frames, temporal.weight, 1.0), "b t -> b 1 t 1 1")
+    left = of_joints * of_frames  # of each coordinate
+    x = x * left if spatial.weight or temporal.weight else x.masked_fill(left == 0, 0)
     return View(x.to(clips.device), joints, frames)
-
-
-def _masked(x: Tensor, hidden: Tensor, weight: float) -> Tensor:
-    """`x`, multiplied by `weight` where it is `hidden`."""
-    return torch.where(hidden, weight * x, x) if weight else x.masked_fill(hidden, 0)
 
 
 def _moved(indices: Tensor, device: torch.device) -> Tensor:
