@@ -319,7 +319,7 @@ def ours(precision: str, compiled: str, share: str, batch: int) -> None:
     from learning.loop import deterministic
     from learning.pretrain import pretrain
     from learning.schedule import SGD
-    from learning.views import Augmentations
+    from learning.augment import Augmentations
     from model.encoder import Encoder, Projector
     from skeletons.sensors import KINECT_V2
 
@@ -425,7 +425,8 @@ def frozen() -> None:
     from learning.graphs import Replayed
     from learning.precision import computing
     from learning.probes import Labelled, linear_probe
-    from learning.views import Augmentations, training_view
+    from learning.augment import Augmentations
+from learning.views import training_view
     from model.encoder import Encoder
     from model.folding import folded
     from skeletons.sensors import KINECT_V2

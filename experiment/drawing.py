@@ -99,6 +99,15 @@ def row(
     axes.spines[["left", "right", "top"]].set_visible(False)
 
 
+def bars(axes: Axes, values: Array) -> None:
+    """Bars below a row, one for each of its frames (T,), the highest a quarter of it."""
+    low, high = axes.get_ylim()
+    tallest = (high - low) / 4
+    heights = values * tallest / max(values.max(), np.finfo(np.float32).tiny)
+    axes.bar(range(len(values)), heights, bottom=low - tallest, color=GUESSED)
+    axes.set_ylim(low - tallest, high)
+
+
 def panel(
     axes: Axes, clip: Array, parents: Sequence[int], title: str, colour: str = "black"
 ) -> None:

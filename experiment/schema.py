@@ -176,12 +176,33 @@ class SpatialMask(Section):
     seeds: Count = key("joints around which joints are masked", "joints")
     joints: Count = key("joints that `top` masks", "joints")
     hops: Index = key("bones between a seed and the joints near it", "bones")
+    weight: BelowOne = key("what a masked joint is multiplied by; 0: hidden")
 
 
 class TemporalMask(Section):
     probability: Probability = key("how often frames are masked; 0: never")
+    kind: Literal["uniform", "energy", "threshold"] = key(
+        "uniform: all blocks alike; energy: by their motion; threshold: above a quantile of it"
+    )
     blocks: Count = key("equal blocks that the frames of a view are cut into", "blocks")
-    masked: Index = key("blocks that are masked", "blocks")
+    masked: Index = key("blocks that `uniform` and `energy` mask", "blocks")
+    quantile: BelowOne = key("quantile of the blocks' motion, above which `threshold` masks")
+    weight: BelowOne = key("what a masked frame is multiplied by; 0: hidden")
+
+
+class Turn(Section):
+    probability: Probability = key("how often a view is turned; 0: never")
+    yaw: NotNegative = key("largest angle about the vertical, either way", "degrees")
+    tilt: NotNegative = key("largest angle about x and about y, either way", "degrees")
+
+
+class Scale(Section):
+    probability: Probability = key("how often a view is scaled; 0: never")
+    spread: BelowOne = key("the factor is between 1 minus this and 1 plus this")
+
+
+class DropAxis(Section):
+    probability: Probability = key("how often one of x, y, z is zeroed; 0: never")
 
 
 class Views(Section):
@@ -191,6 +212,9 @@ class Views(Section):
     shear: Shear = key("shear by a random matrix")
     spatial_mask: SpatialMask = key("structure-guided mask of joints")
     temporal_mask: TemporalMask = key("cube-based mask of frames")
+    turn: Turn = key("turn about the body's own axis; not in the paper")
+    scale: Scale = key("multiplication by one factor a clip; not in the paper")
+    drop_axis: DropAxis = key("a coordinate zeroed; not in the paper")
 
 
 class Encoder(Section):
@@ -253,11 +277,19 @@ class Retrieval(Section):
 
 class Finetune(Section):
     crop: Crop = key("random crop in time of a training clip")
+    turn: Turn = key("turn of a training clip, as in `views`")
+    scale: Scale = key("its multiplication by a factor, as in `views`")
+    drop_axis: DropAxis = key("a coordinate of it zeroed, as in `views`")
     batch: Annotated[int, Field(ge=2)] = key("clips in a training step", "clips")
     lr: Positive = key("learning rate of SGD at the start")
     momentum: BelowOne = key("momentum of SGD")
     weight_decay: NotNegative = key("weight decay of SGD")
     precision: Precision = key("of matrix products; weights stay fp32")
+
+    @property
+    def views(self) -> dict[str, Any]:
+        """As `learning.augment.Augmentations.of` takes it."""
+        return self.model_dump(include={"crop", "turn", "scale", "drop_axis"})
 
 
 class Semi(Section):

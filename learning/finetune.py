@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learning.augment import Augmentations
 from learning.checkpoint import Checkpoint
 from learning.clips import DeviceClips
 from learning.features import extract
@@ -16,7 +17,7 @@ from learning.loop import train
 from learning.precision import computing
 from learning.probes import topk_accuracy
 from learning.schedule import SGD
-from learning.views import Crop, cropped_view
+from learning.views import training_view
 from model.distributed import parallel
 from model.encoder import Encoder
 
@@ -42,7 +43,7 @@ def fine_tune(
     loader: Any,
     *,
     stream: str,
-    crop: Crop,
+    augmentations: Augmentations,
     sgd: SGD,
     precision: str = "fp32",
     seed: int,
@@ -52,8 +53,8 @@ def fine_tune(
     """A copy of `encoder` and a new linear layer, both trained on the labels of the clips whose
     indices `loader` gives (see `batches`).
 
-    A view is a random crop of the clip, resized; nothing else is augmented. Saves to `checkpoint`
-    and continues from it as `train` does, and raises what that raises.
+    A view is a random one, by `augmentations`. Saves to `checkpoint` and continues from it as
+    `train` does, and raises what that raises.
     """
     torch.manual_seed(seed)
     network = Classifier(copy.deepcopy(encoder), classes=clips.classes).to(clips.device).train()
@@ -62,11 +63,18 @@ def fine_tune(
 
     def step(indices: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         computing(clips.device, "fp32")
-        view = cropped_view(
-            clips, indices, size=size, stream=stream, crop=crop, seed=seed, epoch=epoch
+        view = training_view(
+            clips,
+            indices,
+            size=size,
+            stream=stream,
+            augmentations=augmentations,
+            seed=seed,
+            epoch=epoch,
+            view=0,
         )
         with computing(clips.device, precision):
-            scores = classify(view)
+            scores = classify(view.x)
         labels = clips.labels[indices.to(clips.device, non_blocking=True)]
         return F.cross_entropy(scores.float(), labels), {}
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learning.augment import Augmentations
 from learning.checkpoint import Checkpoint
 from learning.clips import DeviceClips
 from learning.contrast import TERMS, SCDNet
@@ -20,7 +21,7 @@ from learning.loop import Curve, train
 from learning.precision import computing
 from learning.probes import Labelled, linear_probe
 from learning.schedule import SGD
-from learning.views import Augmentations, training_view
+from learning.views import training_view
 from model.bodies import Plan, plan
 from model.distributed import dealt, parallel, rank, ranks
 from model.encoder import Encoder, compile_in_training

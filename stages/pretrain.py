@@ -9,13 +9,13 @@ import torch
 
 from experiment import artifacts, checks, console, metrics, params, scratch
 from experiment.schema import Params
+from learning.augment import Augmentations
 from learning.batches import batches
 from learning.clips import DeviceClips
 from learning.contrast import TERMS, SCDNet
 from learning.loop import deterministic
 from learning.pretrain import linear_curve, pretrain
 from learning.schedule import SGD
-from learning.views import Augmentations
 from model import distributed
 from model.encoder import Encoder, Projector, save_encoder
 from skeletons import protocols, store

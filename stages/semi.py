@@ -3,12 +3,12 @@
 import statistics
 
 from experiment import artifacts, console, metrics, params, scratch
+from learning.augment import Augmentations
 from learning.batches import batches
 from learning.clips import DeviceClips
 from learning.finetune import accuracy, fine_tune
 from learning.loop import deterministic
 from learning.schedule import SGD
-from learning.views import Crop
 from model import distributed
 from model.encoder import load_encoder
 from skeletons import protocols, store
@@ -42,7 +42,7 @@ def main(run: str) -> str:
             clips,
             batches(train[positions], batch=schedule.batch, seed=seed + draw, drop_last=False),
             stream=described.stream,
-            crop=Crop(**dict(schedule.crop)),
+            augmentations=Augmentations.of(schedule.views),
             sgd=SGD(
                 epochs=settings.epochs,
                 lr=schedule.lr,

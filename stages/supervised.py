@@ -3,12 +3,12 @@
 import torch
 
 from experiment import artifacts, checks, console, metrics, params, scratch
+from learning.augment import Augmentations
 from learning.batches import batches
 from learning.clips import DeviceClips
 from learning.finetune import accuracy, fine_tune
 from learning.loop import deterministic
 from learning.schedule import SGD
-from learning.views import Crop
 from model import distributed
 from model.encoder import Encoder
 from skeletons import protocols, store
@@ -34,7 +34,7 @@ def main(run: str) -> str:
         clips,
         batches(train, batch=schedule.batch, seed=p.seed, drop_last=False),
         stream=stream,
-        crop=Crop(**dict(schedule.crop)),
+        augmentations=Augmentations.of(schedule.views),
         sgd=SGD(
             epochs=p.supervised.epochs,
             lr=p.supervised.lr,

@@ -1,12 +1,12 @@
 """Transfer of one run: fine-tune everything on all labels of another dataset's protocol."""
 
 from experiment import artifacts, console, metrics, params, scratch
+from learning.augment import Augmentations
 from learning.batches import batches
 from learning.clips import DeviceClips
 from learning.finetune import accuracy, fine_tune
 from learning.loop import deterministic
 from learning.schedule import SGD
-from learning.views import Crop
 from model import distributed
 from model.encoder import load_encoder
 from skeletons import protocols, store
@@ -30,7 +30,7 @@ def main(transfer: str) -> str:
         clips,
         batches(train, batch=schedule.batch, seed=p.seed, drop_last=False),
         stream=stream,
-        crop=Crop(**dict(schedule.crop)),
+        augmentations=Augmentations.of(schedule.views),
         sgd=SGD(
             epochs=p.transfer.epochs,
             lr=schedule.lr,

@@ -10,8 +10,9 @@ from einops import rearrange
 from matplotlib.figure import Figure
 
 from experiment import artifacts, console, drawing, params
+from learning.augment import Augmentations, motion
 from learning.clips import DeviceClips
-from learning.views import Augmentations, training_view
+from learning.views import training_view
 from skeletons import store
 
 CANDIDATES = 256  # of the dataset's first clips, the one that shows the most is drawn
@@ -46,10 +47,12 @@ def main(dataset: str) -> str:
     clip = indices[((shows * 2 + alone) * length.max() + length).argmax()][None]
 
     # The same random numbers without the masks: what the masks hide.
+    spatial, temporal = augmentations.spatial_mask, augmentations.temporal_mask
+    by_motion = temporal.kind != "uniform"
     bare = replace(
         augmentations,
-        spatial_mask=replace(augmentations.spatial_mask, probability=0.0),
-        temporal_mask=replace(augmentations.temporal_mask, probability=0.0),
+        spatial_mask=replace(spatial, probability=0.0),
+        temporal_mask=replace(temporal, probability=0.0),
     )
     first, last = offsets[clip], offsets[clip + 1]
     figure = Figure(figsize=(13, 6.4), layout="constrained")
@@ -61,7 +64,7 @@ def main(dataset: str) -> str:
     whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
     whole.set_title(f"{dataset}, clip {group['name'][int(clip)]}: {count} frames", loc="left")
     for (name, colour), axes, view in zip(COLOURS.items(), rows, (0, 1), strict=True):
-        drawn, *_ = augmentations.draw(seed, 0, clip, view)
+        drawn = augmentations.draw(seed, 0, clip, view)["crop"]
         start, cut = (int(n) for n in augmentations.crop.window(drawn, last - first))
         whole.axvspan(start - 0.5, start + cut - 0.5, 0.06 * view, 0.06 * view + 0.05, color=colour)
         seen = training_view(clips, clip, augmentations=bare, view=view, **shared).x[0]
@@ -76,13 +79,18 @@ def main(dataset: str) -> str:
             hidden_joints=masks[view].joints[clip[0]].numpy(),
             hidden_frames=masks[view].frames[clip[0]].numpy(),
         )
+        if by_motion:
+            drawing.bars(axes, motion(seen[None])[0].numpy())
         axes.set_title(
             f"{name} view: frames {start} to {start + cut - 1} of the clip, resized to {size}",
             loc="left",
             color=colour,
         )
     if shows.any():
-        rows[-1].set_xlabel("hollow joints and shaded frames are masked: the encoder sees zeros")
+        rows[-1].set_xlabel(
+            f"masked: hollow joints (times {spatial.weight:g}), "
+            f"shaded frames (times {temporal.weight:g}{', by motion: bars' if by_motion else ''})"
+        )
     return str(drawing.save(figure, artifacts.FIGURES / f"{dataset}-views.png"))
 
 

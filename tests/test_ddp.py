@@ -13,12 +13,13 @@ import yaml
 
 from errors import UserError
 from learning import finetune
+from learning.augment import Augmentations
 from learning.batches import batches
 from learning.clips import DeviceClips
 from learning.contrast import SCDNet
 from learning.loop import train
 from learning.schedule import SGD
-from learning.views import Crop
+from learning.views import View
 from model import distributed
 from model.encoder import Encoder, Projector
 from skeletons.layout import Layout
@@ -83,13 +84,13 @@ def run_fine_tuning(rank: int, ranks: int, folder: str) -> None:
         device=torch.device("cpu"),
     )
     seen: list[int] = []
-    view = finetune.cropped_view
+    view = finetune.training_view
 
-    def notes(clips: DeviceClips, indices: torch.Tensor, **settings: Any) -> torch.Tensor:
+    def notes(clips: DeviceClips, indices: torch.Tensor, **settings: Any) -> View:
         seen.extend(indices.tolist())
         return view(clips, indices, **settings)
 
-    finetune.cropped_view = notes
+    finetune.training_view = notes
     torch.set_default_dtype(torch.float64)  # of the classifier's linear layer
     found = {}
     for count in (6, 4, 7, 5):
@@ -98,7 +99,7 @@ def run_fine_tuning(rank: int, ranks: int, folder: str) -> None:
             clips,
             batches(np.arange(count), batch=4, seed=0, drop_last=False),
             stream="joint",
-            crop=Crop(min_frames=8),
+            augmentations=Augmentations.of({"crop": {"min_frames": 8}}),
             sgd=SGD(epochs=2, lr=0.05),
             seed=1,
         )

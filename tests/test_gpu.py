@@ -19,6 +19,7 @@ import torch
 import yaml
 from clone import LINKED, ROOT, TINY, update
 
+from learning.augment import Augmentations
 from learning.batches import batches
 from learning.clips import DeviceClips
 from learning.contrast import DOMAINS, SCDNet
@@ -29,7 +30,7 @@ from learning.pretrain import pretrain
 from learning.probes import Labelled, linear_probe, retrieval
 from learning.randomness import uniforms
 from learning.schedule import SGD
-from learning.views import Augmentations, training_view
+from learning.views import training_view
 from model.bodies import plan
 from model.encoder import Encoder, Projector, load_encoder
 from model.folding import folded

@@ -293,6 +293,7 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     p = yaml.safe_load((ROOT / "presets" / "nwucla.yaml").read_text())
     update(p, TINY)
     update(p, {"sources": {"nwucla": "synthetic"}, "synthetic": {"cameras": 3}})
+    update(p, {"views": {"temporal_mask": {"probability": 1.0, "kind": "energy", "weight": 0.5}}})
     p["supervised_runs"] = {}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(p))
     for name in LINKED:

@@ -13,7 +13,7 @@ from clone import ROOT
 from commands import params as table
 from experiment import params, schema, wording
 from experiment.schema import Dataset, InvalidParameter, Params
-from learning import contrast, views
+from learning import augment, contrast, views
 from skeletons import protocols, synthetic
 from skeletons.reading import formats
 from skeletons.reading.formats import pku
@@ -111,6 +111,9 @@ RUN = {"dataset": "ntu60", "protocol": "xset", "stream": "joint"}
             "views.spatial_mask.joints is 21, allowed: at most the 20 joints of kinect-v1",
         ),
         ({"views.spatial_mask.kind": "best"}, "allowed: one of top, neighbourhood"),
+        ({"views.temporal_mask.kind": "top"}, "allowed: one of uniform, energy, threshold"),
+        ({"views.temporal_mask.weight": 1}, "weight is 1, allowed: a number, at least 0, below 1"),
+        ({"finetune.scale.spread": 1}, "spread is 1, allowed: a number, at least 0, below 1"),
         ({"views.flip.probability": 1.5}, "probability is 1.5, allowed: a number, at least 0, at "),
         ({"views.crop.scale_min": 1, "views.crop.scale_max": 0.5}, "at most scale_max, 0.5"),
         ({"views.crop": 3}, "views.crop is 3, allowed: keys with values"),
@@ -258,12 +261,22 @@ def test_options_are_those_of_the_library() -> None:
     assert typing.get_args(schema.Stream) == views.STREAMS
     assert typing.get_args(schema.Term) == tuple(contrast.TERMS)
     assert schema.FIELDS == protocols._FIELDS
-    assert options(schema.SpatialMask, "kind") == views.SPATIAL_MASKS
+    assert options(schema.SpatialMask, "kind") == augment.SPATIAL_MASKS
+    assert options(schema.TemporalMask, "kind") == augment.TEMPORAL_MASKS
     assert options(schema.Prepare, "interval") == pku.INTERVALS
     for name in synthetic.NAMES:
         section, _ = wording.section_of(schema.Synthetic.model_fields[name])
         assert section is not None
         assert set(section.model_fields) == set(synthetic.load(name).COUNTS)
+
+
+def test_fine_tuning_is_augmented_as_asked_and_by_nothing_else(project: Path) -> None:
+    changes = {"turn": {"probability": 1.0, "yaw": 45.0, "tilt": 10.0}}
+    changes |= {"scale": {"probability": 0.5, "spread": 0.2}, "drop_axis": {"probability": 0.1}}
+    change("params.yaml", {f"finetune.{name}": value for name, value in changes.items()})
+    crop = yaml.safe_load(Path("params.yaml").read_text())["finetune"]["crop"]
+    asked = augment.Augmentations.of({"crop": crop, **changes})
+    assert augment.Augmentations.of(params.read().finetune.views) == asked
 
 
 def options(section: type[schema.Section], name: str) -> tuple[Any, ...]:

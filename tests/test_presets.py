@@ -35,8 +35,22 @@ PAPER = {
     "views.rotate": {"probability": 0.5, "degrees": 30.0, "minor_degrees": 1.0},
     "views.flip": {"probability": 0.5},
     "views.shear": {"probability": 0.5, "max_shear": 1.0},
-    "views.spatial_mask": {"probability": 0.5, "kind": "top", "seeds": 5, "joints": 8, "hops": 2},
-    "views.temporal_mask": {"probability": 0.5, "blocks": 16, "masked": 6},
+    "views.spatial_mask.probability": 0.5,
+    "views.spatial_mask.kind": "top",
+    "views.spatial_mask.seeds": 5,
+    "views.spatial_mask.joints": 8,
+    "views.spatial_mask.hops": 2,
+    "views.spatial_mask.weight": 0.0,
+    "views.temporal_mask.probability": 0.5,
+    "views.temporal_mask.kind": "uniform",
+    "views.temporal_mask.blocks": 16,
+    "views.temporal_mask.masked": 6,
+    "views.temporal_mask.weight": 0.0,
+    **{
+        f"{views}.{augmentation}.probability": 0.0
+        for views in ("views", "finetune")
+        for augmentation in ("turn", "scale", "drop_axis")
+    },
     "encoder": {"frames": 64, "width": 64, "dim": 2048, "heads": 8, "layers": 1, "dropout": 0.1},
     "pretrain.terms": ["ti", "si", "it", "is"],
     "pretrain.projection": 128,

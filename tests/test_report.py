@@ -270,3 +270,13 @@ def test_a_stick_figure_has_its_bones_and_hides_what_is_masked() -> None:
     assert [line.get_color() for line in solid] == [drawing.SEEN, drawing.HIDDEN, drawing.SEEN]
     first = clip[0, 0, [3, 7]]
     np.testing.assert_array_equal(hollow[0].get_xydata(), first[:, [0, 2]])
+
+
+def test_bars_are_below_a_row_and_as_high_as_their_values() -> None:
+    axes = Figure().subplots()
+    axes.set_ylim(1, 3)
+    drawing.bars(axes, np.array([0, 2, 4], np.float32))
+    assert [bar.get_height() for bar in axes.patches] == [0, 0.25, 0.5]
+    assert axes.get_ylim() == (0.5, 3)
+    drawing.bars(axes, np.zeros(3, np.float32))
+    assert [bar.get_height() for bar in axes.patches[3:]] == [0, 0, 0]

@@ -19,6 +19,7 @@ ABLATIONS = [
     "runs.ntu60-xsub.stream",
     "views.spatial_mask.kind",
     "views.spatial_mask.joints",
+    "views.temporal_mask.kind",
     "views.temporal_mask.masked",
     *(
         f"views.{augmentation}.probability"

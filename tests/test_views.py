@@ -1,6 +1,6 @@
 """Views against golden arrays and against naive versions that take one clip at a time."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learning.clips import DeviceClips
-from learning.randomness import uniforms
-from learning.views import (
+from learning.augment import (
     SPATIAL_MASKS,
-    STREAMS,
+    TEMPORAL_MASKS,
     Augmentations,
     Crop,
+    DropAxis,
     Flip,
     Rotate,
+    Scale,
     Shear,
     SpatialMask,
     TemporalMask,
+    Turn,
+    motion,
+)
+from learning.clips import DeviceClips
+from learning.randomness import uniforms
+from learning.views import (
+    STREAMS,
     View,
     as_stream,
     crop_resize,
-    cropped_view,
     evaluation_view,
     training_view,
 )
@@ -84,8 +90,20 @@ def make_views(
     )
 
 
+def without_masks(augmentations: Augmentations) -> Augmentations:
+    masks = SpatialMask(probability=0), replace(augmentations.temporal_mask, probability=0)
+    return replace(augmentations, spatial_mask=masks[0], temporal_mask=masks[1])
+
+
 PAPER = Augmentations()
 NAMES = [field.name for field in fields(Augmentations)]
+EVERY = Augmentations(
+    spatial_mask=SpatialMask(weight=0.5),
+    temporal_mask=TemporalMask(kind="energy", weight=0.25),
+    turn=Turn(probability=0.5, tilt=30),
+    scale=Scale(probability=0.5),
+    drop_axis=DropAxis(probability=0.5),
+)
 
 
 # ---- Crop, resize, stream ------------------------------------------------------------------------
@@ -172,11 +190,15 @@ def test_the_stream_is_taken_after_the_resize() -> None:
         assert torch.equal(part, as_stream(plain, stream, PARENTS))
 
 
-def test_cropped_view_is_a_training_view_without_augmentations() -> None:
-    clips, indices, crop = packed(), torch.arange(len(LENGTHS)), Crop(scale_min=0.5)
-    plain = cropped_view(clips, indices, size=SIZE, stream="bone", crop=crop, seed=7, epoch=3)
-    same = make_views(clips, indices, only(crop=crop), stream="bone", view=0)
-    torch.testing.assert_close(plain, same.x)
+def test_views_are_made_without_reading_from_the_device() -> None:
+    """The meta device has shapes and no values: whoever waits for one gets an error."""
+    clips = packed((30, 77))
+    clips = of(clips.frames.to("meta"), clips.offsets.to("meta"))
+    indices = torch.arange(2, device="meta")
+    for kind in TEMPORAL_MASKS:
+        mask = TemporalMask(kind=kind, weight=0.5)
+        every = replace(EVERY, temporal_mask=mask)
+        assert make_views(clips, indices, every).x.shape == (2, 3, SIZE, JOINTS, 2)
 
 
 # ---- Random numbers ------------------------------------------------------------------------------
@@ -268,20 +290,42 @@ def naive_window(crop: Crop, u: np.ndarray, n: int) -> tuple[int, int]:
     return int(u[1] * (n - length + 1)), length
 
 
+def naive_turned(x: np.ndarray, axis: int, degrees: float) -> np.ndarray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = {
+        0: [[1, 0, 0], [0, c, s], [0, -s, c]],
+        1: [[c, 0, -s], [0, 1, 0], [s, 0, c]],
+        2: [[c, s, 0], [-s, c, 0], [0, 0, 1]],
+    }[axis]
+    return np.tensordot(np.array(matrix), x, axes=1)
+
+
 def naive_rotate(x: np.ndarray, rotate: Rotate, u: np.ndarray) -> np.ndarray:
     if u[0] >= rotate.probability:
         return x
     main = int(u[1] * 3)
     for axis in range(3):
-        angle = np.radians(u[2 + axis] * (rotate.degrees if axis == main else rotate.minor_degrees))
-        c, s = np.cos(angle), np.sin(angle)
-        matrix = {
-            0: [[1, 0, 0], [0, c, s], [0, -s, c]],
-            1: [[c, 0, -s], [0, 1, 0], [s, 0, c]],
-            2: [[c, s, 0], [-s, c, 0], [0, 0, 1]],
-        }[axis]
-        x = np.tensordot(np.array(matrix), x, axes=1)
+        most = rotate.degrees if axis == main else rotate.minor_degrees
+        x = naive_turned(x, axis, u[2 + axis] * most)
     return x
+
+
+def naive_turn(x: np.ndarray, turn: Turn, u: np.ndarray) -> np.ndarray:
+    if u[0] >= turn.probability:
+        return x
+    for axis, most in ((2, turn.yaw), (0, turn.tilt), (1, turn.tilt)):
+        x = naive_turned(x, axis, most * (2 * u[1 + axis] - 1))
+    return x
+
+
+def naive_scale(x: np.ndarray, scale: Scale, u: np.ndarray) -> np.ndarray:
+    return x if u[0] >= scale.probability else x * (1 - scale.spread + 2 * scale.spread * u[1])
+
+
+def naive_drop_axis(x: np.ndarray, drop_axis: DropAxis, u: np.ndarray) -> np.ndarray:
+    if u[0] >= drop_axis.probability:
+        return x
+    return np.stack([0 * x[axis] if axis == int(3 * u[1]) else x[axis] for axis in range(3)])
 
 
 def naive_flip(x: np.ndarray, flip: Flip, u: np.ndarray) -> np.ndarray:
@@ -317,11 +361,24 @@ def naive_spatial_mask(mask: SpatialMask, u: np.ndarray) -> list[int]:
     return sorted(ranked[JOINTS - mask.joints :])
 
 
-def naive_temporal_mask(mask: TemporalMask, u: np.ndarray) -> list[int]:
+def naive_temporal_mask(mask: TemporalMask, u: np.ndarray, x: np.ndarray) -> list[int]:
+    """The masked frames of a view (3, T, V, M) that has no mask yet."""
     if u[0] >= mask.probability:
         return []
-    blocks = sorted(range(mask.blocks), key=lambda block: u[1 + block])[: mask.masked]
     span = SIZE // mask.blocks
+    moved = [0.0] * mask.blocks
+    for frame in range(SIZE):
+        here = max(frame, 1)  # the first frame counts as much as the second
+        moved[frame // span] += np.linalg.norm(x[:, here] - x[:, here - 1], axis=0).sum()
+    if mask.kind == "threshold":
+        level = np.quantile(moved, mask.quantile)
+        blocks = [block for block in range(mask.blocks) if moved[block] > level]
+    else:
+        wait = [
+            (not m, -np.log1p(-n) / m if m else n) if mask.kind == "energy" else n
+            for n, m in zip(u[1:], moved, strict=True)
+        ]
+        blocks = sorted(range(mask.blocks), key=lambda block: wait[block])[: mask.masked]
     return [frame for block in sorted(blocks) for frame in range(block * span, (block + 1) * span)]
 
 
@@ -336,7 +393,13 @@ def naive_temporal_mask(mask: TemporalMask, u: np.ndarray) -> list[int]:
         {"spatial_mask": SpatialMask(joints=12, hops=1)},
         {"spatial_mask": SpatialMask(kind="neighbourhood", seeds=2)},
         {"temporal_mask": TemporalMask(blocks=8, masked=3)},
+        {"temporal_mask": TemporalMask(probability=1, kind="energy", weight=0.25)},
+        {"temporal_mask": TemporalMask(1, "threshold", blocks=8, quantile=0.4)},
+        {"turn": Turn(probability=1, tilt=30)},
+        {"scale": Scale(probability=1)},
+        {"drop_axis": DropAxis(probability=0.5)},
         {name: getattr(PAPER, name) for name in NAMES},
+        {name: getattr(EVERY, name) for name in NAMES},
     ],
     ids=lambda given: "all" if len(given) > 1 else next(iter(given)),
 )
@@ -347,23 +410,27 @@ def test_training_view_equals_naive(given: dict, stream: str) -> None:
     views = make_views(clips, indices, augmentations, stream=stream)
     counts = [getattr(augmentations, name).draws for name in NAMES]
     numbers = uniforms(7, 3, indices, 1, sum(counts)).numpy()
-    for clip, u, x, joints, masked in zip(
-        indices.tolist(), numbers, views.x, views.joints, views.frames, strict=True
+    unmasked = make_views(clips, indices, without_masks(augmentations), stream=stream).x.double()
+    for clip, row, x, joints, masked, seen in zip(
+        indices.tolist(), numbers, views.x, views.joints, views.frames, unmasked, strict=True
     ):
-        u_crop, u_rotate, u_flip, u_shear, u_spatial, u_temporal = np.split(
-            u, np.cumsum(counts)[:-1]
-        )
+        u = dict(zip(NAMES, np.split(row, np.cumsum(counts)[:-1]), strict=True))
         rows = clips.frames[clips.offsets[clip] : clips.offsets[clip + 1]]
-        start, length = naive_window(augmentations.crop, u_crop, len(rows))
+        start, length = naive_window(augmentations.crop, u["crop"], len(rows))
         resized = interpolate(rows[start : start + length], SIZE)
         expected = as_stream(resized[None], stream, PARENTS)[0].double().numpy()
-        expected = naive_rotate(expected, augmentations.rotate, u_rotate)
-        expected = naive_flip(expected, augmentations.flip, u_flip)
-        expected = naive_shear(expected, augmentations.shear, u_shear).copy()
-        hidden_joints = naive_spatial_mask(augmentations.spatial_mask, u_spatial)
-        hidden_frames = naive_temporal_mask(augmentations.temporal_mask, u_temporal)
-        expected[:, :, hidden_joints] = 0
-        expected[:, hidden_frames] = 0
+        expected = naive_turn(expected, augmentations.turn, u["turn"])
+        expected = naive_scale(expected, augmentations.scale, u["scale"])
+        expected = naive_rotate(expected, augmentations.rotate, u["rotate"])
+        expected = naive_flip(expected, augmentations.flip, u["flip"])
+        expected = naive_shear(expected, augmentations.shear, u["shear"])
+        expected = naive_drop_axis(expected, augmentations.drop_axis, u["drop_axis"]).copy()
+        spatial, temporal = augmentations.spatial_mask, augmentations.temporal_mask
+        hidden_joints = naive_spatial_mask(spatial, u["spatial_mask"])
+        # By the motion of our own view: it has clips that stand still, or would but for rounding.
+        hidden_frames = naive_temporal_mask(temporal, u["temporal_mask"], seen.numpy())
+        expected[:, :, hidden_joints] *= spatial.weight
+        expected[:, hidden_frames] *= temporal.weight
         np.testing.assert_allclose(x, expected, rtol=0, atol=2e-5)
         assert joints.nonzero()[:, 0].tolist() == hidden_joints
         assert masked.nonzero()[:, 0].tolist() == hidden_frames
@@ -388,20 +455,31 @@ def test_query_and_key_of_one_call_are_those_of_two() -> None:
 
 def test_augmentations_are_read_by_their_names() -> None:
     """No setting of one goes to another, and none is left at its default."""
-    assert Augmentations.of({name: asdict(getattr(PAPER, name)) for name in NAMES}) == PAPER
+    assert Augmentations.of({name: asdict(getattr(EVERY, name)) for name in NAMES}) == EVERY
     settings = {name: asdict(getattr(PAPER, name)) for name in NAMES}
     for number, name in enumerate(NAMES):
         field = "scale_min" if name == "crop" else "probability"
         settings[name][field] = number / 10
     read = Augmentations.of(settings)
-    assert [next(iter(asdict(getattr(read, name)).values())) for name in NAMES] == [
-        0.0,
-        0.1,
-        0.2,
-        0.3,
-        0.4,
-        0.5,
-    ]
+    found = [next(iter(asdict(getattr(read, name)).values())) for name in NAMES]
+    assert found == [number / 10 for number in range(9)]
+
+
+def test_an_augmentation_that_is_not_named_is_off() -> None:
+    assert Augmentations.of({"crop": asdict(Crop())}) == only(crop=Crop())
+    turned = only(crop=Crop(), turn=Turn(probability=1))
+    assert Augmentations.of({"crop": asdict(Crop()), "turn": asdict(turned.turn)}) == turned
+
+
+def test_what_the_paper_has_not_is_drawn_after_what_it_has() -> None:
+    """So a view of the paper's augmentations stays the same, bit for bit."""
+    settings = {name: asdict(getattr(PAPER, name)) for name in NAMES[:6]}
+    assert list(settings) == ["crop", "rotate", "flip", "shear", "spatial_mask", "temporal_mask"]
+    assert Augmentations.of(settings) == PAPER
+    counts = [getattr(PAPER, name).draws for name in NAMES[:6]]
+    assert counts == [2, 5, 1, 10, 6, 17]
+    ours = torch.cat(list(PAPER.draw(0, 0, MANY, 0).values()), dim=1)
+    assert torch.equal(ours[:, :41], draws(41))
 
 
 # ---- What the augmentations promise --------------------------------------------------------------
@@ -411,6 +489,16 @@ MANY = torch.arange(4000)
 
 def draws(count: int) -> Tensor:
     return uniforms(0, 0, MANY, 0, count)
+
+
+def moving(*moved: float) -> Tensor:
+    """A view of one joint, as one of each of `MANY` clips, with this motion in each two frames."""
+    steps = torch.tensor(moved).repeat_interleave(2)[1:] / 2
+    x = torch.cat([torch.zeros(1), steps.cumsum(0)])
+    return x[None, None, :, None, None].expand(len(MANY), 3, -1, 1, 1) / 3**0.5
+
+
+STILL = torch.zeros(1, 3, SIZE, 1, 1).expand(len(MANY), -1, -1, -1, -1)
 
 
 def test_everything_switched_off_is_the_resized_clip() -> None:
@@ -439,14 +527,15 @@ def test_crops_lie_within_the_clip_and_reach_its_ends() -> None:
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
 def test_augmentations_happen_as_often_as_asked(probability: float) -> None:
-    rotate, shear = Rotate(probability), Shear(probability)
     spatial, temporal = SpatialMask(probability), TemporalMask(probability)
     happened = {
-        "rotate": (rotate.matrix(draws(rotate.draws)) != torch.eye(3)).any(dim=(1, 2)),
+        **{
+            type(one).__name__: (one.matrix(draws(one.draws)) != torch.eye(3)).any(dim=(1, 2))
+            for one in (kind(probability) for kind in (Turn, Scale, Rotate, Shear, DropAxis))
+        },
         "flip": Flip(probability).chosen(draws(1)),
-        "shear": (shear.matrix(draws(shear.draws)) != torch.eye(3)).any(dim=(1, 2)),
         "spatial": spatial.hidden(draws(spatial.draws), PARENTS).any(1),
-        "temporal": temporal.hidden(draws(temporal.draws), SIZE).any(1),
+        "temporal": temporal.hidden(draws(temporal.draws), STILL).any(1),
     }
     for which in happened.values():
         tolerance = 0 if probability in (0, 1) else 0.03
@@ -463,6 +552,34 @@ def test_rotations_are_rotations_about_mostly_one_axis() -> None:
     angle = torch.rad2deg(torch.acos((matrix.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2))
     assert angle.max() < 31.5
     assert angle.mean().item() == pytest.approx(15, abs=0.7)
+
+
+def test_turns_are_about_the_vertical_either_way_as_far_as_asked() -> None:
+    turn = Turn(probability=1, yaw=60)
+    matrix = turn.matrix(draws(turn.draws)).double()
+    vertical = torch.tensor([0.0, 0, 1]).double().expand(len(MANY), 3)
+    torch.testing.assert_close(matrix[:, :, 2], vertical)
+    torch.testing.assert_close(matrix[:, 2], vertical)
+    yaw = torch.rad2deg(torch.atan2(matrix[:, 0, 1], matrix[:, 0, 0]))
+    assert yaw.abs().max() <= 60
+    assert yaw.min() < -59
+    assert yaw.max() > 59
+    assert yaw.mean().item() == pytest.approx(0, abs=2)
+    turn = Turn(probability=1, yaw=0, tilt=30)
+    matrix = turn.matrix(draws(turn.draws)).double()
+    assert (matrix @ matrix.mT - torch.eye(3)).abs().max() < 1e-6
+    assert torch.rad2deg(torch.acos(matrix[:, 2, 2])).max() < 42  # cos 30 cos 30 = cos 41.4
+
+
+def test_a_scale_is_one_factor_and_a_dropped_axis_one_zero() -> None:
+    scale = Scale(probability=1, spread=0.25)
+    factor = scale.matrix(draws(2))[:, 0, 0]
+    assert torch.equal(scale.matrix(draws(2)), factor[:, None, None] * torch.eye(3))
+    assert factor.min().item() == pytest.approx(0.75, abs=0.001)
+    assert factor.max().item() == pytest.approx(1.25, abs=0.001)
+    kept = DropAxis(probability=1).matrix(draws(2)).diagonal(dim1=1, dim2=2)
+    assert (kept.sum(1) == 2).all()
+    torch.testing.assert_close(kept.mean(0), torch.full((3,), 2 / 3), rtol=0, atol=0.03)
 
 
 def test_shears_have_a_unit_diagonal_and_bounded_entries() -> None:
@@ -503,11 +620,62 @@ def test_the_neighbourhood_mask_is_a_ball_around_one_seed(hops: int) -> None:
 
 def test_the_temporal_mask_has_exactly_its_blocks() -> None:
     mask = TemporalMask(probability=1)
-    masks = mask.hidden(draws(mask.draws), SIZE).reshape(-1, 16, 4)
+    masks = mask.hidden(draws(mask.draws), STILL).reshape(-1, 16, 4)
     assert (masks.all(2) == masks.any(2)).all()
     assert (masks.any(2).sum(1) == 6).all()
     share = masks.any(2).float().mean(0)
     torch.testing.assert_close(share, torch.full((16,), 6 / 16), rtol=0, atol=0.03)
+
+
+def test_motion_is_what_every_joint_of_every_body_goes() -> None:
+    torch.testing.assert_close(
+        motion(moving(3, 1, 0, 4))[0].reshape(4, 2).sum(1), torch.tensor([3.0, 1, 0, 4])
+    )
+    x = torch.zeros(1, 3, 4, JOINTS, 2)
+    x[0, :, 2, 5, 1] = torch.tensor([2.0, 3, 6])
+    assert motion(x).tolist() == [[0, 0, 7, 7]]
+    assert motion(x[:, :, :1]).tolist() == [[0]]
+
+
+def test_energy_draws_blocks_in_proportion_to_their_motion_without_replacement() -> None:
+    moved = np.array([3.0, 1, 0, 4])
+    x, part = moving(*moved), moved / moved.sum()
+    mask = TemporalMask(probability=1, kind="energy", blocks=4, masked=1)
+    numbers = draws(mask.draws)
+
+    def share(masked: int) -> np.ndarray:
+        masks = replace(mask, masked=masked).hidden(numbers, x)[:, ::2]
+        assert (masks.sum(1) == masked).all()
+        return masks.double().mean(0).numpy()
+
+    np.testing.assert_allclose(share(1), part, atol=0.03)
+    second = [sum(part[a] * part[b] / (1 - part[a]) for a in range(4) if a != b) for b in range(4)]
+    np.testing.assert_allclose(share(2), part + second, atol=0.03)
+    np.testing.assert_array_equal(share(3), [1, 1, 0, 1])  # still blocks come last
+    uniform = TemporalMask(probability=1)
+    still = replace(uniform, kind="energy").hidden(draws(uniform.draws), STILL)
+    assert torch.equal(still, uniform.hidden(draws(uniform.draws), STILL))
+
+
+@pytest.mark.parametrize(("quantile", "count"), [(0, 7), (0.5, 4), (0.625, 3), (0.99, 1)])
+def test_threshold_masks_the_blocks_that_move_most(quantile: float, count: int) -> None:
+    mask = TemporalMask(1, "threshold", blocks=8, quantile=quantile)
+    x = torch.randn(50, 3, SIZE, JOINTS, 2, generator=torch.Generator().manual_seed(0))
+    masks = mask.hidden(draws(mask.draws)[:50], x)[:, ::8]
+    moved = motion(x).reshape(50, 8, 8).sum(2)
+    assert (masks.sum(1) == count).all()
+    least, most = moved.masked_fill(~masks, torch.inf), moved.masked_fill(masks, -torch.inf)
+    assert (least.amin(1) > most.amax(1)).all()
+    assert not mask.hidden(draws(mask.draws), STILL).any()
+
+
+def test_a_weight_is_what_is_left_of_the_masked() -> None:
+    masks = SpatialMask(1, weight=0.5), TemporalMask(1, weight=0.25)
+    clips, indices = packed(), torch.arange(len(LENGTHS))
+    view = make_views(clips, indices, only(spatial_mask=masks[0], temporal_mask=masks[1]))
+    left = torch.where(view.joints, 0.5, 1)[:, None] * torch.where(view.frames, 0.25, 1)[..., None]
+    assert set(left.unique().tolist()) == {0.125, 0.25, 0.5, 1}
+    assert torch.equal(view.x, make_views(clips, indices).x * left[:, None, :, :, None])
 
 
 def test_masked_joints_and_frames_are_zero_and_no_others() -> None:
@@ -521,15 +689,18 @@ def test_masks_that_cannot_be_are_refused() -> None:
     too_many = SpatialMask(joints=JOINTS + 1)
     with pytest.raises(ValueError, match=f"{JOINTS + 1} joints to mask"):
         too_many.hidden(draws(too_many.draws), PARENTS)
-    kind = SpatialMask(kind="ball")
+    ball = SpatialMask(kind="ball")
     with pytest.raises(ValueError, match=f"'ball', must be one of {', '.join(SPATIAL_MASKS)}"):
-        kind.hidden(draws(kind.draws), PARENTS)
+        ball.hidden(draws(ball.draws), PARENTS)
     blocks = TemporalMask(blocks=10)
     with pytest.raises(ValueError, match="64 frames do not divide into 10 blocks"):
-        blocks.hidden(draws(blocks.draws), SIZE)
+        blocks.hidden(draws(blocks.draws), STILL)
     masked = TemporalMask(masked=17)
     with pytest.raises(ValueError, match="17 blocks to mask, a view has 16"):
-        masked.hidden(draws(masked.draws), SIZE)
+        masked.hidden(draws(masked.draws), STILL)
+    kind = TemporalMask(kind="still")
+    with pytest.raises(ValueError, match=f"'still', must be one of {', '.join(TEMPORAL_MASKS)}"):
+        kind.hidden(draws(kind.draws), STILL)
 
 
 def test_adjacency_of_a_chain() -> None:
