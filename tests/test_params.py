@@ -160,7 +160,7 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "bvh"}, "format is 'bvh', allowed: one of ntu, nwucla, pku"),
+        ({"format": "bvh"}, "format is 'bvh', allowed: one of agcn, ctrgcn, "),
         ({"layout": "kinect"}, "layout is 'kinect', allowed: one of kinect-v2, kinect-v1"),
         ({"archives.leave_out": "mine.txt"}, "allowed: a file in datasets/lists, which DVC"),
         ({"archives.lables": []}, "archives.lables is unknown, allowed here: skeletons, labels, "),

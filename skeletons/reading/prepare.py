@@ -328,7 +328,11 @@ def _finish(
     sources = {
         clip.name: recording.member.stem for recording in recordings for clip in recording.clips
     }
-    splits = {}
+    stated = {name for clip, _, _ in clips for name, _ in clip.sides}
+    splits = {
+        name: np.array([dict(clip.sides).get(name, -1) for clip, _, _ in clips], np.int8)
+        for name in sorted(stated)
+    }
     for name, (train, test) in memberships.items():
         sides = [
             1 if source in train else 0 if source in test else -1

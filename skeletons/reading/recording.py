@@ -33,7 +33,8 @@ class Clip(NamedTuple):
     not before the recording is read, is 0.
 
     `rows` are the frames of the recording that the clip is cut from (0-based, the last excluded),
-    None for all; `file` and `line` say where that was read, when not in the recording.
+    None for all; `file` and `line` say where that was read, when not in the recording. `sides` are
+    the split lists that the archive itself states and the clip's side in each, 1 train or 0 test.
     """
 
     name: str
@@ -45,10 +46,13 @@ class Clip(NamedTuple):
     rows: tuple[int, int] | None = None
     file: str = ""
     line: int | None = None
+    sides: tuple[tuple[str, int], ...] = ()
 
 
 class Recording(NamedTuple):
-    """A file of an archive and the clips that are cut from it, sorted by name."""
+    """A file of an archive, or a clip's place in an array, and the clips that are cut from it,
+    sorted by name.
+    """
 
     member: Member
     clips: tuple[Clip, ...]
