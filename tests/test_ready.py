@@ -13,6 +13,7 @@ from clone import ROOT
 from test_pages import blocks
 
 from skeletons import protocols, store
+from skeletons.reading import archive
 from skeletons.reading.archive import ArchiveError
 from skeletons.reading.normalise import largest_bodies, normalise
 from skeletons.reading.prepare import BrokenClips, Dataset
@@ -189,15 +190,17 @@ def test_two_folders_of_the_same_clips_are_refused(tmp_path, folder):
 # ---- CTR-GCN -------------------------------------------------------------------------------------
 
 
-def ctrgcn(path: Path, train: list[np.ndarray], test: list[np.ndarray], length: int = 20) -> Path:
+def ctrgcn(
+    path: Path, train: list[np.ndarray], test: list[np.ndarray], *, moved: bool = True
+) -> Path:
     """The npz of raw clips (M, T, V, 3); the label of a clip is its place in its side."""
     arrays = {}
     for side, clips in (("train", train), ("test", test)):
-        x = np.zeros((len(clips), length, 2, 25, 3), np.float32)
+        x = np.zeros((len(clips), 20, 2, 25, 3), np.float32)
         for i, bodies in enumerate(clips):
-            moved = (bodies - bodies[0, 0, 1]) * bodies.any(axis=(2, 3), keepdims=True)
-            x[i, : bodies.shape[1], : len(bodies)] = moved.swapaxes(0, 1)
-        arrays[f"x_{side}"] = x.reshape(len(clips), length, 150)
+            origin = bodies[0, 0, 1] * moved * bodies.any(axis=(2, 3), keepdims=True)
+            x[i, : bodies.shape[1], : len(bodies)] = (bodies - origin).swapaxes(0, 1)
+        arrays[f"x_{side}"] = x.reshape(len(clips), 20, 150)
         arrays[f"y_{side}"] = np.eye(60)[np.arange(len(clips))]
     np.savez(path, **arrays)
     return path
@@ -211,9 +214,11 @@ def leaving() -> np.ndarray:
     return bodies
 
 
-def test_moved_clips_are_prepared_as_the_raw_ones(tmp_path, here):
+@pytest.mark.parametrize("moved", [True, False])  # those of PKU-MMD are not
+def test_moved_clips_are_prepared_as_the_raw_ones(tmp_path, here, moved):
     train, test = [person(1, 15, 1), leaving()], [person(3, 20)]
-    clips = prepared(tmp_path, "ctrgcn", ctrgcn(tmp_path / "NTU60_CS.npz", train, test))
+    path = ctrgcn(tmp_path / "NTU60_CS.npz", train, test, moved=moved)
+    clips = prepared(tmp_path, "ctrgcn", path)
     assert clips.name.tolist() == [
         *("NTU60_CS-test-000000", "NTU60_CS-train-000000", "NTU60_CS-train-000001")
     ]
@@ -225,13 +230,10 @@ def test_moved_clips_are_prepared_as_the_raw_ones(tmp_path, here):
         np.testing.assert_allclose(frames(clips, index), expected, rtol=0, atol=2e-6)
 
 
-def test_a_side_without_a_clip_is_fine_and_one_person_alone_in_a_sensor_of_one(tmp_path, here):
-    path = ctrgcn(tmp_path / "NTU60_CV.npz", [], [person(1, 15, 1)])
-    clips = prepared(tmp_path, "ctrgcn", path)
-    rule = {"split": "NTU60_CV.npz"}
-    assert protocols.check(clips, {"train": {"camera": [0]}}).train == 1
-    with pytest.raises(ValueError, match=r"protocol cv .* leaves no training clip of 1"):
-        protocols.split(clips, rule, name="cv")
+def test_a_side_without_a_clip_is_fine(tmp_path, here):
+    clips = prepared(tmp_path, "ctrgcn", ctrgcn(tmp_path / "a.npz", [], [person(1, 15, 1)]))
+    assert clips.name.tolist() == ["a-test-000000"]
+    assert clips.splits["a.npz"].tolist() == [0]
 
 
 def altered(path: Path, **arrays) -> None:
@@ -362,6 +364,21 @@ def test_what_is_no_pickle_of_pyskls_is_refused(tmp_path, here, content, message
     assert message in refusal(tmp_path, "pyskl", pyskl(tmp_path / "a.pkl", content))
 
 
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (lambda path: np.savez(path.open("wb"), x=np.ones(2)), "a zip archive"),
+        (lambda path: path.write_text("clips"), "a text file"),
+        (lambda path: path.mkdir(), "not a file"),
+    ],
+)
+def test_what_is_no_pickle_at_all_is_refused_before_it_is_read(tmp_path, write, kind):
+    write(tmp_path / "a.pkl")
+    with pytest.raises(ArchiveError, match=f"a.pkl: {kind}, where a pickle of Python is due"):
+        archive.check(tmp_path / "a.pkl", pickled=True)
+    archive.check(pyskl(tmp_path / "b.pkl"), pickled=True)
+
+
 def test_annotations_that_cannot_be_used_are_named(tmp_path, here):
     wrong = [
         ({"label": 60}, f"unknown label 60 of {NAMES[0]}: the dataset has 0 to 59"),
@@ -422,7 +439,7 @@ def test_the_datasets_of_the_page_run_through_raw_and_prepare(file, tmp_path, mo
         assert len(train)
 
 
-def test_a_split_of_the_archives_need_not_be_a_file():
+def test_the_page_has_a_dataset_of_each_form():
     assert {yaml.safe_load(text)["format"] for text in PAGE.values()} == {"agcn", "ctrgcn", "pyskl"}
 
 

@@ -33,6 +33,7 @@ from skeletons.reading.workers import start_workers
 from skeletons.reading.writer import Writer
 
 GROUP = 24 << 20  # bytes of text that a worker reads at a time
+_TEXT = 8  # bytes of text to a byte of an array, in which numbers are as they are
 
 
 class BrokenClips(UserError):
@@ -265,7 +266,7 @@ def _identity(
 
 
 def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
-    """Groups of consecutive recordings, of about `size` bytes."""
+    """Groups of consecutive recordings, of about `size` bytes of text."""
     groups: list[list[Recording]] = []
     filled = size
     for recording in recordings:
@@ -273,7 +274,7 @@ def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
             groups.append([])
             filled = 0
         groups[-1].append(recording)
-        filled += recording.member.size
+        filled += recording.member.size * (1 if recording.member.array is None else _TEXT)
     return groups
 
 

@@ -50,7 +50,7 @@ class Format(Protocol):
         (M, T, V, 3) in metres from the sensor, absent ones 0, or why it is broken.
 
         T is at least 1, M at most the layout's bodies where `BODIES` is "file". Raises nothing for
-        whatever the bytes are.
+        whatever the bytes are; ArchiveError where all clips of an archive are of another layout.
         """
         ...
 
