@@ -106,6 +106,16 @@ def test_prepared_clips_are_cut_and_otherwise_as_they_were(tmp_path, ours, folde
     assert clips.splits["xsub"].tolist() == [0] * (len(clips) - 4) + [1] * 4
 
 
+def test_the_joint_in_the_origin_of_prepared_clips_is_not_an_absent_one(tmp_path, here):
+    body = normalise(largest_bodies(person(0, 9, 1), 2), KINECT_V2)
+    body[:, :, 7] = 0
+    folder = agcn(tmp_path / "xsub", {NAMES[0]: body})
+    dataset = Dataset("agcn", KINECT_V2, 60, skeletons=[folder])
+    report = prepare_dataset(tmp_path / "out.zarr", dataset, scratch=tmp_path / "scratch")
+    assert not body[:, :, KINECT_V2.centre].any()
+    assert report.absent_joints == (7,)
+
+
 def test_frames_beyond_the_array_are_none(tmp_path, ours, folder):
     length = int(np.diff(ours.offsets).max())
     np.save(folder / "train_num_frame.npy", np.full(4, 1000))

@@ -25,7 +25,7 @@ from skeletons.reading.recording import Broken, BrokenClip, Clip, EmptyClip, Rec
 
 BODIES = "energy"  # the tool orders them by rules of its own
 SPLITS = True
-_LIST = re.compile(r"(?:(?P<name>.+)_)?(?P<side>train|val|test)")
+_LIST = re.compile(r"(?:(?P<name>[^/]+)_)?(?P<side>train|val|test)")
 
 
 def plan(
