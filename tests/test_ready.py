@@ -23,7 +23,7 @@ from stages import prepare as prepare_stage
 from stages import raw
 
 EDGE = ROOT / "tests/golden/edge"
-REAL = Path("/work/shared/real")
+REAL = ROOT.parent / "shared" / "real"
 TRAIN = {"subject": [1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38]}
 
 
