@@ -314,12 +314,12 @@ class Steps:
 def ours(precision: str, compiled: str, share: str, batch: int) -> None:
     import numpy as np
 
+    from learning.augment import Augmentations
     from learning.batches import batches
     from learning.contrast import SCDNet
     from learning.loop import deterministic
     from learning.pretrain import pretrain
     from learning.schedule import SGD
-    from learning.augment import Augmentations
     from model.encoder import Encoder, Projector
     from skeletons.sensors import KINECT_V2
 
@@ -421,12 +421,12 @@ def frozen() -> None:
     """The ceilings of the card; features of 57,000 clips and a linear probe of them."""
     import numpy as np
 
+    from learning.augment import Augmentations
     from learning.features import extract
     from learning.graphs import Replayed
     from learning.precision import computing
     from learning.probes import Labelled, linear_probe
-    from learning.augment import Augmentations
-from learning.views import training_view
+    from learning.views import training_view
     from model.encoder import Encoder
     from model.folding import folded
     from skeletons.sensors import KINECT_V2

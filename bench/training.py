@@ -246,9 +246,9 @@ def flop() -> None:
 
 def both_views() -> Callable[[], object]:
     """Makes query and key views of 16 clips of 100 frames with all augmentations."""
-    from learning.clips import DeviceClips
     from learning.augment import Augmentations
-from learning.views import training_view
+    from learning.clips import DeviceClips
+    from learning.views import training_view
     from skeletons.sensors import KINECT_V2
 
     clips = DeviceClips(

@@ -162,7 +162,7 @@ def _datasets(p: Params) -> Iterator[str]:
                 yield f"{file}protocols.{protocol} has neither train nor split"
             elif described.split is not None and (described.train or described.test):
                 yield f"{file}protocols.{protocol} has split, and train or test: allowed: one"
-            elif described.split is not None:
+            elif described.split is not None and not _states_splits(dataset):
                 yield from _one_of(f"{file}protocols.{protocol}.split", described.split, lists)
         if p.sources[name] == "synthetic" and dataset.format in formats.NAMES:
             yield from _one_of(
@@ -174,6 +174,11 @@ def _datasets(p: Params) -> Iterator[str]:
     frames = p.synthetic.frames
     if len(frames) != 2 or frames[0] > frames[1]:
         yield f"synthetic.frames is {frames}, allowed: two integers, the smaller first"
+
+
+def _states_splits(dataset: Dataset) -> bool:
+    """Whether split lists may be the archives' own, which are known when these are read."""
+    return dataset.format in formats.NAMES and formats.states_splits(dataset.format)
 
 
 def _runs(p: Params) -> Iterator[str]:

@@ -104,7 +104,10 @@ Side = Annotated[dict[str, Any], AfterValidator(_side)]
 class Protocol(Section):
     train: Side | None = key("the training clips: `{field: numbers, even or odd}`", default=None)
     test: Side | None = key("the test clips, in the same form; default: the rest", default=None)
-    split: str | None = key("instead of both, the name of one of `archives.splits`", default=None)
+    split: str | None = key(
+        "instead of both, one of `archives.splits`, or a list that the archives hold",
+        default=None,
+    )
 
     @property
     def rule(self) -> dict[str, Any]:

@@ -12,23 +12,21 @@ from pathlib import Path
 
 from errors import UserError
 from experiment import artifacts, console, params
-from experiment.schema import Archives
+from experiment.schema import Dataset
 from skeletons import zip_path
 from skeletons.reading import archive
 
 
 def main(dataset: str) -> str:
     p = params.read()
-    source, archives = p.sources[dataset], p.datasets[dataset].archives
+    source, entry = p.sources[dataset], p.datasets[dataset]
     target = artifacts.RAW / dataset
     partial = artifacts.RAW / f".{dataset}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    made = str((artifacts.SYNTHETIC / dataset).absolute())
     try:
-        if source == "synthetic":
-            bring(archives, str((artifacts.SYNTHETIC / dataset).absolute()), partial)
-        else:
-            bring(archives, source, partial)
+        bring(entry, made if source == "synthetic" else source, partial)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     finally:
@@ -37,8 +35,9 @@ def main(dataset: str) -> str:
     return f"{target}: {size / 1e6:.1f} MB from {source}"
 
 
-def bring(entry: Archives, source: str, folder: Path) -> None:
+def bring(dataset: Dataset, source: str, folder: Path) -> None:
     """Link, copy or fetch a dataset's archives from a folder or URL into another; check them."""
+    entry = dataset.archives
     archives = sorted({str(zip_path.split(name)[0]) for name in entry.files})
     for name in archives:
         if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -61,7 +60,7 @@ def bring(entry: Archives, source: str, folder: Path) -> None:
     for name, md5 in entry.md5.items():
         check(folder / name, md5)
     for name in (*entry.skeletons, *entry.labels):
-        archive.check(folder / name)
+        archive.check(folder / name, pickled=dataset.format == "pyskl")
 
 
 def link(origin: Path, copy: Path) -> None:

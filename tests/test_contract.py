@@ -134,6 +134,15 @@ def test_the_order_of_a_plan_is_checked(module, recordings, message):
         module.run()
 
 
+@pytest.mark.parametrize("side", ["xsub", ("xsub",), ("xsub", 2), ("a/b", 1), ("", 1), (3, 1)])
+def test_the_sides_of_a_plan_are_checked(module, side):
+    one = module.recording("a")
+    one = one._replace(clips=(one.clips[0]._replace(sides=(("xview", 0), side)),))
+    module.plan = lambda *_, **__: ([one], [])
+    with pytest.raises(UserError, match=r"^format module mine: clip a of .*/a.txt: its side .* is"):
+        module.run()
+
+
 def test_a_clip_that_two_files_hold_is_the_users_to_remove(module):
     one = module.recording("a")
     other = one._replace(member=one.member._replace(name="other.txt"))

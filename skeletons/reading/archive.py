@@ -5,7 +5,7 @@ import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from isal import isal_zlib
 
@@ -31,12 +31,14 @@ _PACKED = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard file"),
     (257, b"ustar", "a tar archive"),
 )
+_ZIP, _PICKLE = "a zip archive", "a pickle of Python"
 _OTHERS = (
-    (b"\x93NUMPY", "an array of NumPy (.npy)"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\x80", "a pickle of Python"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
-    (b"<", "a web page or XML"),
+    (0, b"PK", _ZIP),
+    (0, b"\x93NUMPY", "an array of NumPy (.npy)"),
+    (0, b"\x89HDF", "an HDF5 file"),
+    (0, b"\x80", _PICKLE),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+    (0, b"<", "a web page or XML"),
 )
 
 
@@ -52,6 +54,9 @@ class Member(NamedTuple):
 
     `stamp` tells two versions of the file apart: its CRC-32 in a zip, its time of change (ns) in a
     folder.
+
+    Or a clip of an array of many, of which `array` is the type and the shape: then `archive` is the
+    file, `name` the clip's, and the `size` bytes begin at `start` of the file, or are `held`.
     """
 
     archive: str
@@ -62,6 +67,8 @@ class Member(NamedTuple):
     packed: int = 0
     deflated: bool = False
     fault: str = ""
+    array: tuple[str, tuple[int, ...]] | None = None
+    held: bytes | None = None
 
     @property
     def place(self) -> str:
@@ -90,9 +97,16 @@ def members(source: Path, suffix: str) -> list[Member]:
     return sorted(found, key=lambda member: member.name)
 
 
-def check(source: Path) -> None:
-    """Raise ArchiveError unless the path is that of an archive as above; no member is read."""
-    _files(source, "")
+def check(source: Path, *, pickled: bool = False) -> None:
+    """Raise ArchiveError unless the path is that of an archive as above, or of a pickle if
+    `pickled`; no member is read.
+    """
+    if not pickled:
+        _files(source, "")
+    elif not source.is_file():
+        raise ArchiveError(f"{source}: not a file, where {_PICKLE} is due")
+    elif (kind := _kind(source)) != _PICKLE:
+        raise ArchiveError(f"{source}: {kind}, where {_PICKLE} is due")
 
 
 def read(member: Member, root: Path = Path()) -> bytes:
@@ -102,6 +116,8 @@ def read(member: Member, root: Path = Path()) -> bytes:
     """
     if member.fault:
         raise ArchiveError(member.fault)
+    if member.held is not None:
+        return member.held
     if member.size > LARGEST:
         raise ArchiveError(
             f"holds {member.size / 1e6:,.0f} MB where {LARGEST / 1e6:,.0f} MB is the most; "
@@ -110,14 +126,10 @@ def read(member: Member, root: Path = Path()) -> bytes:
     if member.start is None:
         return (root / member.archive / member.name).read_bytes()
     with open(root / member.archive, "rb", buffering=0) as source:
-        if member.start < 0 or member.start + member.packed > os.fstat(source.fileno()).st_size:
-            raise ArchiveError("damaged in the archive (outside of it); get the archive again")
-        source.seek(member.start)
-        header = source.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
-            raise ArchiveError("damaged in the archive (no header); get the archive again")
-        _, name, extra = _LOCAL_HEADER.unpack(header)
-        source.seek(name + extra, os.SEEK_CUR)
+        if member.array is not None:
+            source.seek(member.start)
+            return source.read(member.size)
+        enter(source, member)
         data = source.read(member.packed)
     if member.deflated:
         inflate = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS).decompress
@@ -128,6 +140,22 @@ def read(member: Member, root: Path = Path()) -> bytes:
     if len(data) != member.size or isal_zlib.crc32(data) != member.stamp:
         raise ArchiveError("damaged in the archive (wrong checksum); get the archive again")
     return data
+
+
+def enter(source: BinaryIO, member: Member) -> None:
+    """Go to the first byte of a member's data, packed or not, in its open zip file.
+
+    Raises ArchiveError when the file does not have it there.
+    """
+    assert member.start is not None
+    if member.start < 0 or member.start + member.packed > os.fstat(source.fileno()).st_size:
+        raise ArchiveError("damaged in the archive (outside of it); get the archive again")
+    source.seek(member.start)
+    header = source.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+        raise ArchiveError("damaged in the archive (no header); get the archive again")
+    _, name, extra = _LOCAL_HEADER.unpack(header)
+    source.seek(name + extra, os.SEEK_CUR)
 
 
 def texts(sources: Sequence[Path], suffix: str) -> list[tuple[Member, str]]:
@@ -215,19 +243,23 @@ def _zip(path: Path, suffix: str) -> list[Member]:
 
 def _fault(path: Path, error: Exception) -> str:
     """What a file is that cannot be read as a zip, and what to do."""
+    kind = _kind(path)
+    if kind == _ZIP:
+        return f"not a whole zip archive ({error}); get it again"
+    if kind in (packed for _, _, packed in _PACKED):
+        return f"{kind}; unpack it and give the folder, or a zip of it"
+    return f"{kind}; {_ACCEPTED}"
+
+
+def _kind(path: Path) -> str:
+    """What a file is, by its first bytes."""
     with path.open("rb") as file:
         start = file.read(512)
-    if start.startswith(b"PK"):
-        return f"not a whole zip archive ({error}); get it again"
-    for place, signature, kind in _PACKED:
+    for place, signature, kind in (*_PACKED, *_OTHERS):
         if start[place:].startswith(signature):
-            return f"{kind}; unpack it and give the folder, or a zip of it"
-    for signature, kind in _OTHERS:
-        if start.startswith(signature):
-            return f"{kind}; {_ACCEPTED}"
+            return kind
     text = start.isascii() and start.decode().replace("\n", "").replace("\r", "").isprintable()
-    kind = "an empty file" if not start else "a text file" if text else "not a zip archive"
-    return f"{kind}; {_ACCEPTED}"
+    return "an empty file" if not start else "a text file" if text else "not a zip archive"
 
 
 def _listed(name: str, suffix: str) -> bool:

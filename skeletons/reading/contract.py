@@ -20,7 +20,7 @@ _NUMBERS = ("label", "subject", "camera", "setup", "replication")
 
 def check_plan(format: str, recordings: list[Recording]) -> None:
     """Raise UserError unless every recording has clips, sorted by name, no name twice, with whole
-    numbers; ArchiveError for a clip that two files hold.
+    numbers and sides of split lists; ArchiveError for a clip that two files hold.
     """
     places: dict[str, str] = {}
     last = ""
@@ -37,6 +37,10 @@ def check_plan(format: str, recordings: list[Recording]) -> None:
             if clip.name < last:
                 raise _fault(format, clip, place, f"plan gives it after {last}; sort by name")
             _check_numbers(format, clip, place)
+            for side in clip.sides:
+                if not _is_side(side):
+                    reason = f"its side {side!r} is not a split list's name and 1 or 0"
+                    raise _fault(format, clip, place, reason)
             last = clip.name
 
 
@@ -96,6 +100,14 @@ def check_clips(
         _, frame, joint = np.unravel_index(int(distance.argmax()), distance.shape)
         far = f"joint {joint + 1} in frame {frame + 1} is {distance.max():,.0f} m"
         yield clip, BrokenClip(f"{far} from the sensor, where {FARTHEST:.0f} m is the most")
+
+
+def _is_side(side: object) -> bool:
+    """Whether it is the name of a split list, which is a name in the store, and 1 or 0."""
+    if not isinstance(side, tuple) or len(side) != 2:
+        return False
+    name, value = side
+    return isinstance(name, str) and bool(name) and "/" not in name and value in (0, 1)
 
 
 def _check_numbers(format: str, clip: Clip, place: str) -> None:

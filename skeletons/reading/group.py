@@ -12,7 +12,7 @@ from skeletons.layout import Layout
 from skeletons.memory import keep_freed_memory
 from skeletons.reading import archive, contract, formats
 from skeletons.reading.archive import ArchiveError
-from skeletons.reading.normalise import choose_bodies, normalise
+from skeletons.reading.normalise import arrange, choose_bodies, normalise
 from skeletons.reading.recording import Broken, BrokenClip, Clip, EmptyClip, Recording, counted
 
 _KEPT = 64 << 20  # bytes of freed memory: several times the largest array of a parsed text
@@ -50,8 +50,9 @@ def read_group(
     unless `keep`, only its broken clips.
     """
     keep_freed_memory(_KEPT)
-    layout = task.layout
+    layout, prepared = task.layout, formats.is_prepared(task.format)
     group = Group([], [], [False] * layout.joints)
+    group.seen[layout.centre] = prepared  # there it is the origin
     parts = [np.empty((0, layout.bodies, layout.joints, 3), np.float32)]
     for recording in recordings:
         for clip, outcome in _clips(task, recording):
@@ -63,7 +64,7 @@ def read_group(
                 raw_frames, bodies = outcome
                 if not all(group.seen):
                     group.seen[:] = np.logical_or(group.seen, bodies.any(axis=(0, 1, 3))).tolist()
-                part = normalise(bodies, layout)
+                part = arrange(bodies) if prepared else normalise(bodies, layout)
                 if task.keepbits is not None:
                     part = BitRound(task.keepbits).encode(part).view(np.float32)
                 parts.append(part)

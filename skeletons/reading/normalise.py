@@ -9,6 +9,7 @@ import math
 from operator import mul
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from skeletons.layout import Layout
@@ -73,6 +74,11 @@ def normalise(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32
                 body = _turn(body, turn)
             clip[:, place] = body
     return clip
+
+
+def arrange(bodies: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Bodies (M, T, V, 3) that are prepared already, as (T, M, V, 3)."""
+    return rearrange(bodies, "m t v c -> t m v c").astype(np.float32)
 
 
 def _fill(body: NDArray[np.float32]) -> NDArray[np.float32]:

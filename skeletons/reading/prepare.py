@@ -33,6 +33,7 @@ from skeletons.reading.workers import start_workers
 from skeletons.reading.writer import Writer
 
 GROUP = 24 << 20  # bytes of text that a worker reads at a time
+_TEXT = 8  # bytes of text to a byte of an array, in which numbers are as they are
 
 
 class BrokenClips(UserError):
@@ -265,7 +266,7 @@ def _identity(
 
 
 def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
-    """Groups of consecutive recordings, of about `size` bytes."""
+    """Groups of consecutive recordings, of about `size` bytes of text."""
     groups: list[list[Recording]] = []
     filled = size
     for recording in recordings:
@@ -273,7 +274,7 @@ def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
             groups.append([])
             filled = 0
         groups[-1].append(recording)
-        filled += recording.member.size
+        filled += recording.member.size * (1 if recording.member.array is None else _TEXT)
     return groups
 
 
@@ -328,7 +329,11 @@ def _finish(
     sources = {
         clip.name: recording.member.stem for recording in recordings for clip in recording.clips
     }
-    splits = {}
+    stated = {name for clip, _, _ in clips for name, _ in clip.sides}
+    splits = {
+        name: np.array([dict(clip.sides).get(name, -1) for clip, _, _ in clips], np.int8)
+        for name in sorted(stated)
+    }
     for name, (train, test) in memberships.items():
         sides = [
             1 if source in train else 0 if source in test else -1

@@ -34,7 +34,8 @@ class Clip(NamedTuple):
 
     `rows` are the frames of the recording that the clip is cut from (0-based, or by their numbers
     where the format has them; the last excluded), None for all; `file` and `line` say where that
-    was read, when not in the recording.
+    was read, when not in the recording. `sides` are the split lists that the archive itself states
+    and the clip's side in each, 1 train or 0 test.
     """
 
     name: str
@@ -46,10 +47,13 @@ class Clip(NamedTuple):
     rows: tuple[int, int] | None = None
     file: str = ""
     line: int | None = None
+    sides: tuple[tuple[str, int], ...] = ()
 
 
 class Recording(NamedTuple):
-    """A file of an archive and the clips that are cut from it, sorted by name."""
+    """A file of an archive, or a clip's place in an array, and the clips that are cut from it,
+    sorted by name.
+    """
 
     member: Member
     clips: tuple[Clip, ...]

@@ -22,6 +22,10 @@ class Format(Protocol):
 
     `BODIES` says which bodies a prepared clip has when a recording may have more than the layout:
     "energy", those of the largest energy, or "file", the first in the order of the file.
+
+    Two more are false where a module does not have them: `PREPARED`, the clips are in normal form
+    already, so that they are cut and not normalised again; `SPLITS`, the archives themselves state
+    sides of protocols (`Clip.sides`).
     """
 
     BODIES: str
@@ -30,7 +34,8 @@ class Format(Protocol):
         self, skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
     ) -> tuple[list[Recording], list[Broken]]:
         """The recordings of the archives, sorted by clip, and those whose names tell that they
-        cannot be used. No recording is read. A label that only the recording states is 0.
+        cannot be used. No recording is read, unless all are one file that must be read whole. A
+        label that only the recording states is 0.
 
         `labels` are archives of label files, where the format has them. `interval` says which rows
         of a long video a label means, "half_open" or "inclusive". Raises ArchiveError for an
@@ -45,13 +50,23 @@ class Format(Protocol):
         (M, T, V, 3) in metres from the sensor, absent ones 0, or why it is broken.
 
         T is at least 1, M at most the layout's bodies where `BODIES` is "file". Raises nothing for
-        whatever the bytes are.
+        whatever the bytes are; ArchiveError where all clips of an archive are of another layout.
         """
         ...
 
 
 RULES = ("energy", "file")
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def is_prepared(name: str) -> bool:
+    """Whether the clips of a format are in normal form already."""
+    return bool(getattr(load(name), "PREPARED", False))
+
+
+def states_splits(name: str) -> bool:
+    """Whether archives of a format themselves state sides of protocols."""
+    return bool(getattr(load(name), "SPLITS", False))
 
 
 def load(name: str) -> Format:

@@ -55,14 +55,22 @@ def plan(
         if not numbers:
             broken.append(Broken(name, member.place, None, "the name is not SsssCcccPpppRrrrAaaa"))
             continue
-        setup, camera, subject, replication, action = map(int, numbers.groups())
+        action = int(numbers[5])
         if not 1 <= action <= classes:
             reason = f"unknown action {action}: the dataset has {classes}"
             broken.append(Broken(name, member.place, None, reason))
             continue
-        clip = Clip(name, action - 1, subject, camera, setup, replication)
-        recordings.append(Recording(member, (clip,)))
+        recordings.append(Recording(member, (named(name, action - 1),)))
     return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+
+
+def named(name: str, label: int) -> Clip:
+    """A clip of this label with what its name states; 0 where it is not a name of this form."""
+    numbers = _NAME.fullmatch(name)
+    if numbers is None:
+        return Clip(name, label)
+    setup, camera, subject, replication, _ = map(int, numbers.groups())
+    return Clip(name, label, subject, camera, setup, replication)
 
 
 def read(
