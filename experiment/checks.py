@@ -7,7 +7,7 @@ from typing import Any
 
 from errors import UserError
 from experiment import wording
-from experiment.schema import Dataset, Params
+from experiment.schema import FIELDS, Dataset, Params
 from skeletons import protocols, synthetic, zip_path
 from skeletons.reading import formats
 from skeletons.sensors import LAYOUTS
@@ -158,6 +158,11 @@ def _datasets(p: Params) -> Iterator[str]:
                 yield f"{file}protocols.{protocol} has split, and train or test: allowed: one"
             elif described.split is not None:
                 yield from _one_of(f"{file}protocols.{protocol}.split", described.split, lists)
+            if dataset.format in formats.NAMES and not formats.has_columns(dataset.format):
+                for side, fields in (("train", described.train), ("test", described.test)):
+                    for field in sorted((fields or {}).keys() - FIELDS):
+                        known = wording.names(FIELDS)
+                        yield f"{file}protocols.{protocol}.{side}: {field!r} is none of {known}"
         if p.sources[name] == "synthetic" and dataset.format in formats.NAMES:
             yield from _one_of(
                 f"sources.{name} is 'synthetic', and {file}format", dataset.format, synthetic.NAMES

@@ -15,6 +15,7 @@ from experiment import params, schema, wording
 from experiment.schema import Dataset, InvalidParameter, Params
 from learning import contrast, views
 from skeletons import protocols, synthetic
+from skeletons.reading import formats
 from skeletons.reading.formats import pku
 
 FILES = [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
@@ -160,7 +161,7 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "bvh"}, "format is 'bvh', allowed: one of ntu, nwucla, pku"),
+        ({"format": "bvh"}, f"format is 'bvh', allowed: one of {', '.join(formats.NAMES)}"),
         ({"layout": "kinect"}, "layout is 'kinect', allowed: one of kinect-v2, kinect-v1"),
         ({"archives.leave_out": "mine.txt"}, "allowed: a file in datasets/lists, which DVC"),
         ({"archives.lables": []}, "archives.lables is unknown, allowed here: skeletons, labels, "),
@@ -173,6 +174,12 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
         ({"protocols.xsub": {}}, "protocols.xsub has neither train nor split"),
         ({"protocols.xsub.train": {"hat": [1]}}, "protocols.xsub.train: 'hat' is none of subject"),
         ({"protocols.xsub.train": {"setup": "all"}}, "setup is 'all', allowed: a list of integers"),
+        ({"protocols.xsub.train": {"setup": ["a"]}}, "setup is ['a'], allowed: a list of integers"),
+        ({"protocols.xsub.train": {"room": []}}, "room is [], allowed: a list of words, a list of"),
+        (
+            {"protocols.xsub.train": {"room": ["a", 1]}},
+            "room is ['a', 1], allowed: a list of words",
+        ),
         ({"protocols.xsub.train": {"setup": [True]}}, "[True], allowed: a list of integers"),
         ({"protocols.xsub.test": {}}, "protocols.xsub.test: no field is named"),
         ({"protocols.xsub.test": 3}, "protocols.xsub.test is 3, allowed: keys with values or null"),

@@ -341,11 +341,16 @@ def _finish(
         if field != "raw_frames"
     }
     fields["raw_frames"] = np.array([raw_frames for _, raw_frames, _ in clips], np.int32)
+    columns: dict[str, list[int | str]] = {}
+    for clip, _, _ in clips:
+        for name, value in clip.columns:
+            columns.setdefault(name, []).append(value)
     store.finish(
         writer.store,
         offsets=np.cumsum([0] + [frames for _, _, frames in clips], dtype=np.int64),
         fields=fields,
         name=[clip.name for clip, _, _ in clips],
+        columns=columns,
         splits=splits,
         layout=dataset.layout,
         attributes={"classes": dataset.classes, "format": dataset.format},

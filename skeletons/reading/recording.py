@@ -33,7 +33,9 @@ class Clip(NamedTuple):
     not before the recording is read, is 0.
 
     `rows` are the frames of the recording that the clip is cut from (0-based, the last excluded),
-    None for all; `file` and `line` say where that was read, when not in the recording.
+    None for all; `file` and `line` say where that was read, when not in the recording. `columns`
+    are what a protocol can speak of besides, whole numbers or words under names of the dataset's
+    own: (name, value) pairs, the same names in every clip.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Clip(NamedTuple):
     rows: tuple[int, int] | None = None
     file: str = ""
     line: int | None = None
+    columns: tuple[tuple[str, int | str], ...] = ()
 
 
 class Recording(NamedTuple):

@@ -22,9 +22,13 @@ class Format(Protocol):
 
     `BODIES` says which bodies a prepared clip has when a recording may have more than the layout:
     "energy", those of the largest energy, or "file", the first in the order of the file.
+
+    `COLUMNS` says whether its clips have `columns`; a module whose clips have none may leave it
+    out.
     """
 
     BODIES: str
+    COLUMNS: bool
 
     def plan(
         self, skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
@@ -65,3 +69,10 @@ def load(name: str) -> Format:
     if module.BODIES not in RULES:
         raise UserError(f"format module {name}: BODIES is {module.BODIES!r}, not one of {RULES}")
     return cast(Format, module)
+
+
+def has_columns(name: str) -> bool:
+    """Whether protocols can speak of more than subject, camera, setup and replication; UserError
+    as for `load`.
+    """
+    return bool(getattr(load(name), "COLUMNS", False))
