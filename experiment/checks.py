@@ -150,6 +150,8 @@ def _datasets(p: Params) -> Iterator[str]:
                 f"{file}archives.leave_out is {leave_out!r}, allowed: a file in {LISTS}, which DVC "
                 "watches"
             )
+        if dataset.archives.joints and dataset.layout in LAYOUTS:
+            yield from _joints(p, name)
         lists = [Path(path).name for path in dataset.archives.splits]
         for protocol, described in dataset.protocols.items():
             if described.split is None and described.train is None:
@@ -173,6 +175,17 @@ def _datasets(p: Params) -> Iterator[str]:
     frames = p.synthetic.frames
     if len(frames) != 2 or frames[0] > frames[1]:
         yield f"synthetic.frames is {frames}, allowed: two integers, the smaller first"
+
+
+def _joints(p: Params, name: str) -> Iterator[str]:
+    """Mistakes of a dataset's order of joints."""
+    dataset, key = p.datasets[name], f"datasets/{name}.yaml: archives.joints"
+    try:
+        LAYOUTS[dataset.layout].order_of(dataset.archives.joints)
+    except UserError as error:
+        yield f"{key}: {error}"
+    if p.sources[name] == "synthetic":
+        yield f"{key} is not for synthetic archives, which have the joints of the layout in order"
 
 
 def _runs(p: Params) -> Iterator[str]:

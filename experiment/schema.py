@@ -74,6 +74,11 @@ class Archives(Section):
     leave_out: str | None = key(
         "list in datasets/lists of clips to leave out, one name a line", default=None
     )
+    joints: list[Index | None] = key(
+        "number in the layout, from 0, of each joint of the recordings, null: not in it; default: "
+        "all in its order",
+        default=[],
+    )
     clips: Count | None = key("clips of the complete dataset", default=None)
     setups: Count | None = key("setups of the complete dataset", default=None)
     cameras: Count | None = key("cameras of the complete dataset", default=None)

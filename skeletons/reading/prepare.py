@@ -49,7 +49,9 @@ class Dataset:
 
     `format` names the module that reads its archives, of which `skeletons` hold the recordings and
     `labels` the label files, where the format has them; `splits` are its split lists. `leave_out`
-    is a list of clips to skip, one a line. `expected` are the numbers of clips, setups and cameras
+    is a list of clips to skip, one a line. `joints` are, for each joint of the recordings in their
+    order, its number in the layout (None: it has no such joint); empty when they have the layout's
+    joints in its order. `expected` are the numbers of clips, setups and cameras
     of the complete dataset, as far as they are known.
     """
 
@@ -60,6 +62,7 @@ class Dataset:
     labels: Sequence[Path] = ()
     splits: Sequence[Path] = ()
     leave_out: Path | None = None
+    joints: Sequence[int | None] = ()
     expected: Mapping[str, int | None] | None = None
 
 
@@ -110,6 +113,8 @@ def prepare(
     if keepbits is not None and not 1 <= keepbits <= 23:
         raise UserError(f"keepbits {keepbits} is not within 1 to 23")
     plan = formats.load(dataset.format).plan
+    if dataset.joints:
+        dataset.layout.order_of(dataset.joints)
     work = scratch.absolute() / f"prepare-{output.stem}"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -130,6 +135,7 @@ def prepare(
                 classes=dataset.classes,
                 max_frames=max_frames,
                 keepbits=keepbits,
+                joints=tuple(dataset.joints),
             )
             folder = work / _identity(task, recordings, memberships, group, shard)
             writer = Writer(
