@@ -70,6 +70,15 @@ def device(p: Params) -> None:
             )
 
 
+def lists(p: Params) -> None:
+    """Raises UserError if a list of clips to leave out is not there."""
+    for name, dataset in p.datasets.items():
+        path = dataset.archives.leave_out
+        if path is not None and not Path(path).is_file():
+            place = f"datasets/{name}.yaml: archives.leave_out: there is no {path}"
+            raise UserError(f"{place}; {wording.own(path)}")
+
+
 def on_dataset(p: Params, dataset: str, clips: Clips) -> Iterator[str]:
     """What is hardly meant, or cannot be, with a dataset's prepared clips, a line each."""
     for section in ("runs", "supervised_runs"):
@@ -142,8 +151,10 @@ def _sides(key: str, protocol: str, rule: Mapping[str, Any], clips: Clips) -> pr
 def _datasets(p: Params) -> Iterator[str]:
     for name, dataset in p.datasets.items():
         file = f"datasets/{name}.yaml: "
-        yield from _one_of(f"{file}format", dataset.format, formats.NAMES)
-        yield from _one_of(f"{file}layout", dataset.layout, LAYOUTS)
+        for mistake in _one_of(f"{file}format", dataset.format, formats.NAMES):
+            yield f"{mistake}; {wording.own(f'skeletons/reading/formats/{dataset.format}.py')}"
+        for mistake in _one_of(f"{file}layout", dataset.layout, LAYOUTS):
+            yield f"{mistake}; {wording.own('skeletons/sensors.py')}"
         leave_out = dataset.archives.leave_out
         if leave_out is not None and Path(leave_out).parent != LISTS:
             yield (
