@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import yaml
+from clone import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import UserError
+from experiment import params
 from skeletons import protocols, store
 from skeletons.reading import archive
 from skeletons.reading.archive import ArchiveError
@@ -21,6 +24,8 @@ from skeletons.reading.normalise import normalise
 from skeletons.reading.prepare import BrokenClips, Dataset, prepare
 from skeletons.reading.recording import BrokenClip
 from skeletons.sensors import KINECT_V1, KINECT_V2
+from stages import check, raw
+from stages import prepare as prepare_stage
 
 COLUMNS = ("file", "label", "subject", "room", "session", "split")
 CLIPS = {
@@ -420,3 +425,26 @@ def test_members_of_a_stored_npz_are_read_where_they_are(tmp_path):
     for array in archive.inside(member, ".npy"):
         name = re.fullmatch(r"mine/clips.npz/(.*).npy", array.name)[1]
         assert archive.read(array) == npy(FRAMES[name])
+
+
+# ---- As docs/data.md says ------------------------------------------------------------------------
+
+
+def test_the_pages_script_and_dataset_run_through_the_stages(tmp_path, monkeypatch):
+    page = (ROOT / "docs/data.md").read_text()
+    script = re.search(r"^```python\n(import csv\n.*?)^```$", page, re.DOTALL | re.MULTILINE)[1]
+    described = re.search(r"^```yaml file=datasets/own.yaml\n(.*?)^```$", page, re.DOTALL | re.M)[1]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    exec(script, {})
+    p = yaml.safe_load((ROOT / "params.yaml").read_text())
+    p |= {"sources": {"own": "archives"}, "runs": {}, "transfers": {}, "ensembles": {}}
+    write(tmp_path, {"params.yaml": yaml.safe_dump(p), "datasets/own.yaml": described})
+    for stage in (check, raw, prepare_stage):
+        stage.main(*["own"] * (stage is not check))
+    clips = store.read("data/own.zarr")
+    assert len(clips) == 10
+    rules = params.read().datasets["own"].protocols
+    sides = {name: protocols.split(clips, rule.rule) for name, rule in rules.items()}
+    sizes = {name: (len(train), len(test)) for name, (train, test) in sides.items()}
+    assert sizes == {"xsub": (6, 4), "official": (6, 4), "rooms": (5, 5)}

@@ -166,7 +166,7 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
         ({"layout": "kinect"}, "layout is 'kinect', allowed: one of kinect-v2, kinect-v1"),
         (
             {"layout": "kinect"},
-            "; your own goes into skeletons/sensors.py; `git add` a new file bef",
+            "; your own goes into skeletons/sensors.py; `git add` a new file",
         ),
         ({"archives.leave_out": "mine.txt"}, "allowed: a file in datasets/lists, which DVC"),
         ({"archives.lables": []}, "archives.lables is unknown, allowed here: skeletons, labels, "),
