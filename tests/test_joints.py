@@ -63,6 +63,11 @@ def test_another_order_makes_the_same_store(tmp_path, write, joints):
     assert (frames == prepared(tmp_path / "own", write, BODY)).all()
 
 
+def test_arrays_make_the_store_that_the_source_s_own_format_makes(tmp_path):
+    own = prepared(tmp_path / "own", nwucla, BODY)
+    assert (prepared(tmp_path / "arrays", arrays, BODY) == own).all()
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
