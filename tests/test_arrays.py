@@ -197,6 +197,7 @@ def test_a_rule_that_does_not_fit_its_column_is_refused(tmp_path, fields, messag
 ROW = ("anna/walk.npy", 0, 1, "kitchen", 1, "train")
 ROW_FAULTS = {
     "missing": (("anna/run.npy", *ROW[1:]), r"there is no array anna/run.npy beside the table"),
+    "no file": (("", *ROW[1:]), "no file is named"),
     "outside": (("../walk.npy", *ROW[1:]), r"there is no array ../walk.npy beside"),
     "word": ((ROW[0], "walk", *ROW[2:]), "label is 'walk', not a whole number"),
     "fraction": ((ROW[0], "0.0", *ROW[2:]), "label is '0.0', not a whole number"),

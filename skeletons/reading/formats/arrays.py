@@ -207,7 +207,7 @@ def _entries(
     others, and arrays without a line, are added to `broken`.
     """
     file = table.columns.index("file")
-    names = [_clip_name(cells[file]) if file < len(cells) else "" for _, cells in table.lines]
+    names = [_clip_name(cells[file] if file < len(cells) else "") for _, cells in table.lines]
     numbers = defaultdict(list)
     for name, (number, _) in zip(names, table.lines, strict=True):
         numbers[name].append(number)
@@ -216,6 +216,8 @@ def _entries(
             if len(cells) != len(table.columns):
                 due = counted(len(table.columns), "column")
                 raise BrokenClip(f"{counted(len(cells), 'cell')} under {due}")
+            if not name:
+                raise BrokenClip("no file is named")
             if name not in table.arrays:
                 raise BrokenClip(f"there is no array {name}.npy beside the table or in an npz")
             if len(numbers[name]) > 1:
@@ -234,7 +236,7 @@ def _entries(
 
 def _clip_name(file: str) -> str:
     """The name of the clip in a file: without the suffix."""
-    return str(PurePosixPath(file)).removesuffix(".npy")
+    return str(PurePosixPath(file)).removesuffix(".npy") if file else ""
 
 
 def _clip(name: str, cells: Mapping[str, str], classes: int) -> Clip:
