@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import re
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -426,6 +427,25 @@ def test_members_of_a_stored_npz_are_read_where_they_are(tmp_path):
     for array in archive.inside(member, ".npy"):
         name = re.fullmatch(r"mine/clips.npz/(.*).npy", array.name)[1]
         assert archive.read(array) == npy(FRAMES[name])
+
+
+def test_memory_does_not_grow_with_the_npz(tmp_path):
+    peaks = []
+    for count in (3, 30):
+        names = [f"{number:02}" for number in range(count)]
+        clip = np.ones((500, 2, 25, 3))  # 600 kB
+        rows = table([(name, 0) for name in names], ("file", "label"))
+        source = write(
+            tmp_path / names[-1],
+            {"clips.csv": rows, "clips.npz": npz(dict.fromkeys(names, clip))},
+        )
+        tracemalloc.start()
+        recordings, _ = arrays.plan([source], [], classes=1, interval="half_open")
+        for recording in recordings:
+            arrays.parse(archive.read(recording.member), joints=25, bodies=2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 # ---- As docs/data.md says ------------------------------------------------------------------------
