@@ -7,7 +7,7 @@ from typing import Any
 
 from errors import UserError
 from experiment import wording
-from experiment.schema import Dataset, Params
+from experiment.schema import FIELDS, Dataset, Params
 from skeletons import protocols, synthetic, zip_path
 from skeletons.reading import formats
 from skeletons.sensors import LAYOUTS
@@ -68,6 +68,15 @@ def device(p: Params) -> None:
             raise UserError(
                 "machine.device is 'cuda', and torch finds no GPU: set it to auto or cpu"
             )
+
+
+def lists(p: Params) -> None:
+    """Raises UserError if a list of clips to leave out is not there."""
+    for name, dataset in p.datasets.items():
+        path = dataset.archives.leave_out
+        if path is not None and not Path(path).is_file():
+            place = f"datasets/{name}.yaml: archives.leave_out: there is no {path}"
+            raise UserError(f"{place}; {wording.own(path)}")
 
 
 def on_dataset(p: Params, dataset: str, clips: Clips) -> Iterator[str]:
@@ -142,8 +151,10 @@ def _sides(key: str, protocol: str, rule: Mapping[str, Any], clips: Clips) -> pr
 def _datasets(p: Params) -> Iterator[str]:
     for name, dataset in p.datasets.items():
         file = f"datasets/{name}.yaml: "
-        yield from _one_of(f"{file}format", dataset.format, formats.NAMES)
-        yield from _one_of(f"{file}layout", dataset.layout, LAYOUTS)
+        for mistake in _one_of(f"{file}format", dataset.format, formats.NAMES):
+            yield f"{mistake}; {wording.own(f'skeletons/reading/formats/{dataset.format}.py')}"
+        for mistake in _one_of(f"{file}layout", dataset.layout, LAYOUTS):
+            yield f"{mistake}; {wording.own('skeletons/sensors.py')}"
         count, different = len(dataset.names), len(set(dataset.names))
         if count and not count == different == dataset.classes:
             yield (
@@ -156,6 +167,8 @@ def _datasets(p: Params) -> Iterator[str]:
                 f"{file}archives.leave_out is {leave_out!r}, allowed: a file in {LISTS}, which DVC "
                 "watches"
             )
+        if dataset.archives.joints and dataset.layout in LAYOUTS:
+            yield from _joints(p, name)
         lists = [Path(path).name for path in dataset.archives.splits]
         for protocol, described in dataset.protocols.items():
             if described.split is None and described.train is None:
@@ -164,6 +177,11 @@ def _datasets(p: Params) -> Iterator[str]:
                 yield f"{file}protocols.{protocol} has split, and train or test: allowed: one"
             elif described.split is not None and not _states_splits(dataset):
                 yield from _one_of(f"{file}protocols.{protocol}.split", described.split, lists)
+            if dataset.format in formats.NAMES and not formats.has_columns(dataset.format):
+                for side, fields in (("train", described.train), ("test", described.test)):
+                    for field in sorted((fields or {}).keys() - FIELDS):
+                        known = wording.names(FIELDS)
+                        yield f"{file}protocols.{protocol}.{side}: {field!r} is none of {known}"
         if p.sources[name] == "synthetic" and dataset.format in formats.NAMES:
             yield from _one_of(
                 f"sources.{name} is 'synthetic', and {file}format", dataset.format, synthetic.NAMES
@@ -179,6 +197,17 @@ def _datasets(p: Params) -> Iterator[str]:
 def _states_splits(dataset: Dataset) -> bool:
     """Whether split lists may be the archives' own, which are known when these are read."""
     return dataset.format in formats.NAMES and formats.states_splits(dataset.format)
+
+
+def _joints(p: Params, name: str) -> Iterator[str]:
+    """Mistakes of a dataset's order of joints."""
+    dataset, key = p.datasets[name], f"datasets/{name}.yaml: archives.joints"
+    try:
+        LAYOUTS[dataset.layout].order_of(dataset.archives.joints)
+    except UserError as error:
+        yield f"{key}: {error}"
+    if p.sources[name] == "synthetic":
+        yield f"{key} is not for synthetic archives, which have the joints of the layout in order"
 
 
 def _runs(p: Params) -> Iterator[str]:

@@ -31,7 +31,10 @@ def read(path: Path | str = PATH, *, datasets: Path | str = DATASETS) -> Params:
         file = Path(datasets, f"{name}.yaml")
         if not file.is_file():
             known = wording.names(sorted(f.stem for f in file.parent.glob("*.yaml")))
-            mistakes.append(f"{path}: sources.{name}: there is no {file}; there are {known}")
+            mistakes.append(
+                f"{path}: sources.{name}: there is no {file}; there are {known}; "
+                f"{wording.own(f'{file}')}"
+            )
             continue
         entry, unread = _load(file)
         mistakes += unread

@@ -74,6 +74,11 @@ class Archives(Section):
     leave_out: str | None = key(
         "list in datasets/lists of clips to leave out, one name a line", default=None
     )
+    joints: list[Index | None] = key(
+        "number in the layout, from 0, of each joint of the recordings, null: not in it; default: "
+        "all in its order",
+        default=[],
+    )
     clips: Count | None = key("clips of the complete dataset", default=None)
     setups: Count | None = key("setups of the complete dataset", default=None)
     cameras: Count | None = key("cameras of the complete dataset", default=None)
@@ -86,13 +91,18 @@ class Archives(Section):
 
 
 def _side(fields: dict[str, Any]) -> dict[str, Any]:
-    """One side of a rule: columns of the clips and their values."""
+    """One side of a rule: columns of the clips and their values. Those of other names than `FIELDS`
+    may have words.
+    """
     for field, values in fields.items():
-        if field not in FIELDS:
-            raise ValueError(f"{field!r} is none of {', '.join(FIELDS)}")
-        numbers = isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
-        if values not in ("even", "odd") and not (values and numbers):
-            raise ValueError(f"{field} is {values!r}, allowed: a list of integers, even or odd")
+        listed = isinstance(values, list) and len(values) > 0
+        numbers = listed and all(type(v) is int and v >= 0 for v in values)
+        words = listed and all(isinstance(v, str) for v in values) and field not in FIELDS
+        if values not in ("even", "odd") and not numbers and not words:
+            allowed = "a list of integers, even or odd"
+            if field not in FIELDS:
+                allowed = f"a list of words, {allowed}"
+            raise ValueError(f"{field} is {values!r}, allowed: {allowed}")
     if not fields:
         raise ValueError("no field is named")
     return fields

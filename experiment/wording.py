@@ -16,6 +16,11 @@ def names(of: Iterable[Any]) -> str:
     return ", ".join(map(str, of)) or "none"
 
 
+def own(file: str) -> str:
+    """Where to put something of one's own, and what Git must know of it."""
+    return f"your own goes into {file}; `git add` a new file before a queued experiment"
+
+
 def mistake(schema: type[BaseModel], error: Mapping[str, Any]) -> str:
     """One of pydantic's errors of a file: the key, its value and what is allowed."""
     location, value = error["loc"], error["input"]

@@ -1,6 +1,9 @@
 """A joint layout: the skeleton that a sensor delivers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,18 @@ class Layout:
         """The parent of each joint; the root is its own."""
         parent = dict(self.bones)
         return tuple(parent.get(joint, joint) for joint in range(self.joints))
+
+    def order_of(self, joints: Sequence[int | None]) -> list[int]:
+        """Where each joint of the layout is in recordings whose own joints are, in their order,
+        these of the layout (None: no joint of it): the index that brings them into its order.
+
+        Raises UserError unless each joint of the layout is there once, and no other.
+        """
+        allowed = f"allowed: 0 to {self.joints - 1}, each once, and null"
+        for joint in joints:
+            if joint is not None and not 0 <= joint < self.joints:
+                raise UserError(f"{self.name} has no joint {joint}, {allowed}")
+        for joint in range(self.joints):
+            if (count := joints.count(joint)) != 1:
+                raise UserError(f"joint {joint} of {self.name} is there {count} times, {allowed}")
+        return [joints.index(joint) for joint in range(self.joints)]

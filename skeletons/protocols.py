@@ -43,11 +43,11 @@ def split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The indices of the training clips and of the test clips, ascending.
 
-    `rule` is `{"train": {field: values}}`, where the field is subject, camera, setup or replication
-    and values a list of numbers, "even" or "odd": other clips are test; several fields must all
-    agree. With `"test": {field: values}` beside it, other clips than these are neither. Or it is
-    `{"split": name}`, where the name is that of a split list of the dataset: clips on neither side
-    of it are neither.
+    `rule` is `{"train": {field: values}}`, where the field is subject, camera, setup, replication
+    or one of the clips' `columns`, and values a list of numbers, "even" or "odd", or a list of
+    words: other clips are test; several fields must all agree. With `"test": {field: values}`
+    beside it, other clips than these are neither. Or it is `{"split": name}`, where the name is
+    that of a split list of the dataset: clips on neither side of it are neither.
 
     Raises UserError, with the protocol's `name`, for a rule that is none of these, names an unknown
     field or list, leaves a side without clips (but that for testing, if `testless`) or puts a clip
@@ -106,16 +106,22 @@ def _chosen(clips: Clips, fields: Mapping[str, Any], protocol: str) -> NDArray[n
 
 
 def _agrees(
-    clips: Clips, field: str, values: str | Sequence[int], protocol: str
+    clips: Clips, field: str, values: str | Sequence[int | str], protocol: str
 ) -> NDArray[np.bool_]:
-    if field not in _FIELDS:
-        raise UserError(f"{protocol}: field {field!r} is none of {', '.join(_FIELDS)}")
-    numbers = getattr(clips, field)
+    columns = {**{name: getattr(clips, name) for name in _FIELDS}, **clips.columns}
+    if field not in columns:
+        raise UserError(f"{protocol}: field {field!r} is none of {', '.join(columns)}")
+    column = columns[field]
+    words = column.dtype.kind == "T"
     if isinstance(values, str):
         if values not in _PARITY:
             raise UserError(f"{protocol}: {field} {values!r} is neither a list, 'even' nor 'odd'")
-        return np.asarray(numbers % 2 == _PARITY[values])
-    return np.isin(numbers, list(values))
+        if not words:
+            return np.asarray(column % 2 == _PARITY[values])
+    elif all(isinstance(value, str) == words for value in values):
+        return np.isin(column, list(values))
+    kind, example = "words" if words else "whole numbers", column.tolist()[0]
+    raise UserError(f"{protocol}: {field} has {kind}, such as {example!r}: list some of them")
 
 
 def draw_clips(

@@ -5,6 +5,7 @@
     label ...    (N,) int32             label (0-based), subject, camera, setup, replication,
                                         raw_frames
     name         (N,) string            sorted
+    columns/NAME (N,) int32 or string   what the dataset says of its clips besides, if anything
     splits/NAME  (N,) int8              a split list: 1 train, 0 test, -1 neither
 
 The group's attributes are the `layout` of the joints, so that a store is read without the sensors'
@@ -13,8 +14,9 @@ own; the number of `classes`; the `format` of the archives; and `keepbits`.
 `frames` is kept in shards of many chunks: few files, whatever the number of clips.
 """
 
+import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from skeletons.layout import Layout
 FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
 SHARD = 16_384  # frames of a file
 CHUNK = 1_024  # frames that are compressed together
+_TEXT = np.dtypes.StringDType()
 # Of the writer, beside which other processes read; each thread would keep memory for itself.
 _ONE_THREAD = {"threading.max_workers": 1, "async.concurrency": 1}
 
@@ -51,6 +54,7 @@ class Clips:
     splits: Mapping[str, NDArray[np.int8]]
     layout: Layout
     classes: int
+    columns: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -61,15 +65,14 @@ def read(path: Path | str, *, frames: bool = True) -> Clips:
     is none.
     """
     group = zarr.open_group(path, mode="r")
-    splits = group["splits"]
-    assert isinstance(splits, zarr.Group)
     return Clips(
         frames=_array(group, "frames", slice(None) if frames else slice(0)),
         offsets=_array(group, "offsets"),
         name=_array(group, "name"),
-        splits={name: _array(splits, name) for name in sorted(splits.array_keys())},
+        splits=_arrays(group, "splits"),
         layout=layout(group),
         classes=int(str(group.attrs["classes"])),
+        columns=_arrays(group, "columns") if "columns" in group else {},
         **{field: _array(group, field) for field in FIELDS},
     )
 
@@ -111,6 +114,7 @@ def finish(
     offsets: NDArray[np.int64],
     fields: Mapping[str, NDArray[np.int32]],
     name: list[str],
+    columns: Mapping[str, Sequence[int | str]],
     splits: Mapping[str, NDArray[np.int8]],
     layout: Layout,
     attributes: Mapping[str, Any],
@@ -133,9 +137,14 @@ def finish(
     group = zarr.open_group(folder, mode="a", attributes=attributes)
     _create_frames(group, (int(offsets[-1]), layout.bodies, layout.joints, 3), keepbits, shard)
     group.create_array("offsets", data=offsets)
-    group.create_array("name", data=np.array(name, np.dtypes.StringDType()))
+    group.create_array("name", data=np.array(name, _TEXT))
     for field in FIELDS:
         group.create_array(field, data=fields[field])
+    if columns:  # a store without any is as it was before there were columns
+        further = group.create_group("columns")
+        for column, values in columns.items():
+            numbers = all(isinstance(value, int) for value in values)
+            further.create_array(column, data=np.array(values, np.int32 if numbers else _TEXT))
     lists = group.create_group("splits")
     for split, membership in splits.items():
         lists.create_array(split, data=membership)
@@ -164,6 +173,13 @@ def _array(group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray[A
     array = group[name]
     assert isinstance(array, zarr.Array)
     return np.asarray(array[rows])
+
+
+def _arrays(group: zarr.Group, name: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a group in the group, by name."""
+    inner = group[name]
+    assert isinstance(inner, zarr.Group)
+    return {key: _array(inner, key) for key in sorted(inner.array_keys())}
 
 
 def _tuples(value: Any) -> Any:

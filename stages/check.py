@@ -11,6 +11,7 @@ CHECKED = artifacts.DATA / "checked"
 def main() -> str:
     p = params.read()
     checks.device(p)
+    checks.lists(p)
     for warning in checks.warnings(p):
         print(f"check: {params.PATH}: {warning}", file=sys.stderr)
     CHECKED.parent.mkdir(exist_ok=True)

@@ -30,6 +30,7 @@ def main(dataset: str) -> str:
                 labels=[raw / name for name in archives.labels],
                 splits=[raw / name for name in archives.splits],
                 leave_out=Path(archives.leave_out) if archives.leave_out else None,
+                joints=archives.joints,
                 expected={name: getattr(archives, name) for name in ("clips", "setups", "cameras")},
             ),
             **dict(p.prepare),

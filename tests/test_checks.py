@@ -160,3 +160,16 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match=r"machine.device is 'cuda', and torch finds no GPU"):
         checks.device(experiment(tmp_path, {"machine.device": "cuda"}))
     checks.device(experiment(tmp_path, {"machine.device": "auto"}))
+
+
+def test_a_list_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = experiment(tmp_path, {})
+    monkeypatch.chdir(ROOT)
+    checks.lists(p)
+    monkeypatch.chdir(tmp_path)
+    message = (
+        r"datasets/ntu60.yaml: archives.leave_out: there is no datasets/lists/ntu60_missing.txt; "
+        r"your own goes into datasets/lists/ntu60_missing.txt; `git add` a new file before a queue"
+    )
+    with pytest.raises(UserError, match=message):
+        checks.lists(p)

@@ -143,6 +143,28 @@ def test_the_sides_of_a_plan_are_checked(module, side):
         module.run()
 
 
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ((("room", "hall"),), "{'room': 'hall'}, not whole numbers or words as those of the clips"),
+        ((), "{}, not whole numbers or words"),
+        ((("room", 1), ("day", 2)), "{'room': 1, 'day': 2}, not"),
+        ((("room", True),), "{'room': True}, not"),
+        ((("room", -1),), "{'room': -1}, not"),
+    ],
+)
+def test_columns_are_the_same_in_every_clip(module, second, message):
+    plan = [module.recording(name) for name in "ab"]
+    for place, columns in enumerate(((("room", 1),), second)):
+        (clip,) = plan[place].clips
+        plan[place] = plan[place]._replace(clips=(clip._replace(columns=columns),))
+    module.plan = lambda *_, **__: (plan, [])
+    with pytest.raises(UserError) as refused:
+        module.run()
+    assert str(refused.value).startswith("format module mine: clip b of ")
+    assert f"b.txt: its columns are {message}" in str(refused.value)
+
+
 def test_a_clip_that_two_files_hold_is_the_users_to_remove(module):
     one = module.recording("a")
     other = one._replace(member=one.member._replace(name="other.txt"))

@@ -20,9 +20,11 @@ _NUMBERS = ("label", "subject", "camera", "setup", "replication")
 
 def check_plan(format: str, recordings: list[Recording]) -> None:
     """Raise UserError unless every recording has clips, sorted by name, no name twice, with whole
-    numbers and sides of split lists; ArchiveError for a clip that two files hold.
+    numbers, sides of split lists, and columns of the same names and kinds; ArchiveError for a clip
+    that two files hold.
     """
     places: dict[str, str] = {}
+    kinds: dict[str, str] | None = None
     last = ""
     for recording in recordings:
         place = recording.member.place
@@ -41,6 +43,11 @@ def check_plan(format: str, recordings: list[Recording]) -> None:
                 if not _is_side(side):
                     reason = f"its side {side!r} is not a split list's name and 1 or 0"
                     raise _fault(format, clip, place, reason)
+            found = {name: _kind(value) for name, value in clip.columns}
+            kinds = found if kinds is None else kinds
+            if found != kinds or "" in kinds.values():
+                reason = f"its columns are {dict(clip.columns)!r}, not whole numbers or words"
+                raise _fault(format, clip, place, f"{reason} as those of the clips before")
             last = clip.name
 
 
@@ -110,10 +117,16 @@ def _is_side(side: object) -> bool:
     return isinstance(name, str) and bool(name) and "/" not in name and value in (0, 1)
 
 
+def _kind(value: object) -> str:
+    """What a value is that a protocol can speak of; empty for any other."""
+    number = type(value) is int and 0 <= value < 2**31
+    return "number" if number else "word" if isinstance(value, str) else ""
+
+
 def _check_numbers(format: str, clip: Clip, place: str) -> None:
     for field in _NUMBERS:
         value = getattr(clip, field)
-        if type(value) is not int or not 0 <= value < 2**31:
+        if _kind(value) != "number":
             raise _fault(format, clip, place, f"its {field} is {value!r}, not a whole number")
 
 

@@ -1,6 +1,7 @@
 """Read a group of recordings and normalise their clips: the task of a worker."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,9 @@ _KEPT = 64 << 20  # bytes of freed memory: several times the largest array of a 
 
 
 class Task(NamedTuple):
-    """What all groups share. `root` is the folder that relative paths of archives start from."""
+    """What all groups share. `root` is the folder that relative paths of archives start from;
+    `joints` are as in a dataset.
+    """
 
     root: Path
     format: str
@@ -27,6 +30,7 @@ class Task(NamedTuple):
     classes: int
     max_frames: int
     keepbits: int | None
+    joints: tuple[int | None, ...] = ()
 
 
 class Group(NamedTuple):
@@ -85,13 +89,16 @@ def _clips(
         for clip in recording.clips:
             yield clip, BrokenClip(str(error))
         return
-    found = module.read(data, recording, layout=task.layout, classes=task.classes)
+    layout = replace(task.layout, joints=len(task.joints)) if task.joints else task.layout
+    found = module.read(data, recording, layout=layout, classes=task.classes)
     for clip, bodies in contract.check_clips(
-        found, task.format, recording, layout=task.layout, classes=task.classes, rule=module.BODIES
+        found, task.format, recording, layout=layout, classes=task.classes, rule=module.BODIES
     ):
         if isinstance(bodies, BrokenClip):
             yield clip, bodies
             continue
+        if task.joints:
+            bodies = bodies[:, :, task.layout.order_of(task.joints)]
         frames = bodies.shape[1]
         start = max(frames - task.max_frames, 0) // 2
         central = bodies[:, start : start + task.max_frames]

@@ -50,7 +50,9 @@ class Dataset:
 
     `format` names the module that reads its archives, of which `skeletons` hold the recordings and
     `labels` the label files, where the format has them; `splits` are its split lists. `leave_out`
-    is a list of clips to skip, one a line. `expected` are the numbers of clips, setups and cameras
+    is a list of clips to skip, one a line. `joints` are, for each joint of the recordings in their
+    order, its number in the layout (None: it has no such joint); empty when they have the layout's
+    joints in its order. `expected` are the numbers of clips, setups and cameras
     of the complete dataset, as far as they are known.
     """
 
@@ -61,6 +63,7 @@ class Dataset:
     labels: Sequence[Path] = ()
     splits: Sequence[Path] = ()
     leave_out: Path | None = None
+    joints: Sequence[int | None] = ()
     expected: Mapping[str, int | None] | None = None
 
 
@@ -111,6 +114,8 @@ def prepare(
     if keepbits is not None and not 1 <= keepbits <= 23:
         raise UserError(f"keepbits {keepbits} is not within 1 to 23")
     plan = formats.load(dataset.format).plan
+    if dataset.joints:
+        dataset.layout.order_of(dataset.joints)
     work = scratch.absolute() / f"prepare-{output.stem}"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -131,6 +136,7 @@ def prepare(
                 classes=dataset.classes,
                 max_frames=max_frames,
                 keepbits=keepbits,
+                joints=tuple(dataset.joints),
             )
             folder = work / _identity(task, recordings, memberships, group, shard)
             writer = Writer(
@@ -346,11 +352,16 @@ def _finish(
         if field != "raw_frames"
     }
     fields["raw_frames"] = np.array([raw_frames for _, raw_frames, _ in clips], np.int32)
+    columns: dict[str, list[int | str]] = {}
+    for clip, _, _ in clips:
+        for name, value in clip.columns:
+            columns.setdefault(name, []).append(value)
     store.finish(
         writer.store,
         offsets=np.cumsum([0] + [frames for _, _, frames in clips], dtype=np.int64),
         fields=fields,
         name=[clip.name for clip, _, _ in clips],
+        columns=columns,
         splits=splits,
         layout=dataset.layout,
         attributes={"classes": dataset.classes, "format": dataset.format},

@@ -35,7 +35,9 @@ class Clip(NamedTuple):
     `rows` are the frames of the recording that the clip is cut from (0-based, or by their numbers
     where the format has them; the last excluded), None for all; `file` and `line` say where that
     was read, when not in the recording. `sides` are the split lists that the archive itself states
-    and the clip's side in each, 1 train or 0 test.
+    and the clip's side in each, 1 train or 0 test. `columns` are what a protocol can speak of
+    besides, whole numbers or words under names of the dataset's own: (name, value) pairs, the same
+    names in every clip.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Clip(NamedTuple):
     file: str = ""
     line: int | None = None
     sides: tuple[tuple[str, int], ...] = ()
+    columns: tuple[tuple[str, int | str], ...] = ()
 
 
 class Recording(NamedTuple):

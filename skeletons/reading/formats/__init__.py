@@ -23,12 +23,14 @@ class Format(Protocol):
     `BODIES` says which bodies a prepared clip has when a recording may have more than the layout:
     "energy", those of the largest energy, or "file", the first in the order of the file.
 
-    Two more are false where a module does not have them: `PREPARED`, the clips are in normal form
+    Three more are false where a module does not have them: `PREPARED`, the clips are in normal form
     already, so that they are cut and not normalised again; `SPLITS`, the archives themselves state
-    sides of protocols (`Clip.sides`).
+    sides of protocols (`Clip.sides`); `COLUMNS`, the clips have columns of their own
+    (`Clip.columns`).
     """
 
     BODIES: str
+    COLUMNS: bool
 
     def plan(
         self, skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
@@ -80,3 +82,10 @@ def load(name: str) -> Format:
     if module.BODIES not in RULES:
         raise UserError(f"format module {name}: BODIES is {module.BODIES!r}, not one of {RULES}")
     return cast(Format, module)
+
+
+def has_columns(name: str) -> bool:
+    """Whether protocols can speak of more than subject, camera, setup and replication; UserError
+    as for `load`.
+    """
+    return bool(getattr(load(name), "COLUMNS", False))
