@@ -24,7 +24,7 @@ from learning.schedule import SGD
 from learning.views import training_view
 from model.bodies import Plan, plan
 from model.distributed import dealt, parallel, rank, ranks
-from model.encoder import Encoder, compile_in_training
+from model.encoder import Encoder
 from model.folding import folded
 
 
@@ -37,7 +37,6 @@ def pretrain(
     augmentations: Augmentations,
     sgd: SGD,
     precision: str = "fp32",
-    compile: bool = False,
     seed: int,
     fill_queue: bool = True,
     evaluate: Callable[[int], dict[str, float | None]] = lambda epoch: {},
@@ -47,16 +46,14 @@ def pretrain(
     """Trains `network` on the clips whose indices `loader` gives (see `batches`, whole batches);
     returns the loss, its terms, the contrast accuracy (%) and what `evaluate` adds of every epoch.
 
-    `compile` has the encoders compiled by torch.compile, and on a GPU that holds the clips' frames
-    each step replayed as a CUDA graph. `fill_queue` replaces the random vectors that the queues
-    start with by keys of these clips, as the untrained key network gives them. Saves to
-    `checkpoint` and continues from it as `train` does, and raises what that raises.
+    A step of compiled encoders is replayed as a CUDA graph on a GPU that holds the clips' frames.
+    `fill_queue` replaces the random vectors that the queues start with by keys of these clips, as
+    the untrained key network gives them. Saves to `checkpoint` and continues from it as `train`
+    does, and raises what that raises.
     """
-    if compile:
-        compile_in_training(network.query.encoder, network.key.encoder)
     contrast = parallel(network, unused=len(network.terms) < len(TERMS))
     size = network.query.encoder.architecture["frames"]
-    alone = compile and ranks() == 1
+    alone = network.query.encoder.compiled and ranks() == 1
     replay = alone and clips.frames.device.type == "cuda"
 
     def views(indices: Tensor, epoch: int | Tensor) -> tuple[Tensor, Tensor]:

@@ -179,6 +179,11 @@ class Encoder(nn.Module):
         self._check_input(x)
         return self.temporal(x, plan), self.spatial(x, plan)
 
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile_in_training` was asked for it."""
+        return self.temporal.run is not _call
+
     def represent(self, x: Tensor) -> Tensor:
         """(B, 3, T, V, M) -> (B, 2 * dim): the representation of every downstream task.
 

@@ -17,7 +17,7 @@ from learning.loop import deterministic
 from learning.pretrain import linear_curve, pretrain
 from learning.schedule import SGD
 from model import distributed
-from model.encoder import Encoder, Projector, save_encoder
+from model.encoder import Encoder, Projector, compile_in_training, save_encoder
 from skeletons import protocols, store
 from skeletons.layout import Layout
 
@@ -54,7 +54,6 @@ def main(run: str) -> str:
             warmup=settings.warmup,
         ),
         precision=settings.precision,
-        compile=settings.compile,
         seed=p.seed,
         fill_queue=settings.queue_start == "keys",
         evaluate=linear_curve(
@@ -89,7 +88,10 @@ def untrained(p: Params, layout: Layout) -> SCDNet:
     encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))
     projector = Projector(encoder, projection=p.pretrain.projection)
     keys = {"queue", "momentum", "temperature", "terms"}
-    return SCDNet(projector, **p.pretrain.model_dump(include=keys))
+    network = SCDNet(projector, **p.pretrain.model_dump(include=keys))
+    if p.pretrain.compile:
+        compile_in_training(network.query.encoder, network.key.encoder)
+    return network
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from learning.randomness import uniforms
 from learning.schedule import SGD
 from learning.views import training_view
 from model.bodies import plan
-from model.encoder import Encoder, Projector, load_encoder
+from model.encoder import Encoder, Projector, compile_in_training, load_encoder
 from model.folding import folded
 from model.released import from_released
 from skeletons.sensors import KINECT_V2
@@ -173,6 +173,8 @@ def trained(device: torch.device, clips: DeviceClips | None = None, **settings: 
     torch.manual_seed(0)
     clips = clips or random_clips(device)
     network = SCDNet(Projector(Encoder(**TINY_ENCODER), projection=8), queue=16).to(device)
+    if settings.pop("compiled", False):
+        compile_in_training(network.query.encoder, network.key.encoder)
     curve = pretrain(
         network,
         clips,
@@ -194,6 +196,8 @@ def test_a_compiled_and_replayed_run_is_close_to_one_that_is_not() -> None:
     for compiled in (False, True):
         torch.manual_seed(0)
         network = SCDNet(Projector(Encoder(**quiet), projection=8), queue=16).to(GPU)
+        if compiled:
+            compile_in_training(network.query.encoder, network.key.encoder)
         curve = pretrain(
             network,
             random_clips(GPU, share=0.0),  # one plan for all batches, to compile once
@@ -202,7 +206,6 @@ def test_a_compiled_and_replayed_run_is_close_to_one_that_is_not() -> None:
             augmentations=Augmentations(),
             sgd=SGD(epochs=3, lr=0.01),
             seed=0,
-            compile=compiled,
         )
         losses.append([row["loss"] for row in curve])
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
@@ -236,7 +239,7 @@ def ticks(steps):
             os.kill(os.getpid(), signal.SIGKILL)
         yield step
 network, curve = trained(
-    GPU, random_clips(GPU, share=0.0), epochs=4, compile=compiled, progress=ticks,
+    GPU, random_clips(GPU, share=0.0), epochs=4, compiled=compiled, progress=ticks,
     checkpoint=Checkpoint(folder / "run.pt", minutes=0),
 )
 torch.save({"state": network.state_dict(), "curve": curve}, folder / "result.pt")
