@@ -228,9 +228,10 @@ def test_every_command_of_a_page_runs_and_prints_what_is_shown(
         script = "\n".join(commands).replace("/mnt/shared", str(tmp_path))
         done = run(workspace, script)
         assert (done.returncode != 0) == (script in REFUSED), f"{script}\n{done.stdout}"
-        # Tables have the results that differ, which at this scale are others.
-        tables = workspace.dvc("metrics", "diff", "--all") + Clone(ROOT).dvc("metrics", "show")
-        assert words(part.output) <= words(done.stdout + tables), script
+        if part.output:
+            # Tables have the results that differ, which at this scale are others.
+            tables = workspace.dvc("metrics", "diff", "--all") + Clone(ROOT).dvc("metrics", "show")
+            assert words(part.output) <= words(done.stdout + tables), script
 
 
 def test_what_is_not_run_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
