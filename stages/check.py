@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from experiment import artifacts, checks, console, params, pipeline
+from experiment import artifacts, checks, console, launcher, params, pipeline
 
 # What the other stages wait for. Always the same, so that it makes none of them run again.
 CHECKED = artifacts.DATA / "checked"
@@ -15,7 +15,7 @@ def main() -> str:
     checks.device(p)
     for warning in checks.warnings(p):
         print(f"check: {params.PATH}: {warning}", file=sys.stderr)
-    for line in archives_needed(p.sources):
+    for line in archives_needed(p.sources) if launcher.allows_missing() else ():
         print(f"check: {line}", file=sys.stderr)
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text(f"{params.PATH} is valid\n")
@@ -25,8 +25,8 @@ def main() -> str:
 def archives_needed(datasets: Iterable[str]) -> Iterator[str]:
     """A line for each dataset that is to be prepared otherwise than before, without its archives.
 
-    With `--allow-missing` DVC does not run `raw`, whose output alone is missing, and ends before it
-    runs `prepare`, in its own words: "No such file or directory".
+    DVC told `--allow-missing` does not bring them, and ends before it runs `prepare`, in its own
+    words: "No such file or directory".
     """
     lock = Path("dvc.lock")
     recorded = params.load_yaml(lock)["stages"] if lock.exists() else {}
@@ -42,8 +42,8 @@ def archives_needed(datasets: Iterable[str]) -> Iterator[str]:
         }
         if values != pipeline.parameters(pipeline.describe("prepare", dataset)):
             yield (
-                f"{raw} is not here, and {dataset} is to be prepared otherwise than before; with "
-                f"--allow-missing, bring its archives first: dvc repro raw@{dataset}"
+                f"{raw} is not here, and {dataset} is to be prepared otherwise than before: "
+                f"bring its archives first: dvc repro raw@{dataset}"
             )
 
 

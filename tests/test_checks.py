@@ -9,7 +9,7 @@ import yaml
 from clone import LINKED, ROOT
 
 from errors import UserError
-from experiment import checks, params, pipeline
+from experiment import checks, launcher, params, pipeline
 from experiment.checks import Meaningless
 from experiment.schema import Params
 from skeletons.sensors import KINECT_V2
@@ -171,6 +171,7 @@ def test_archives_that_a_changed_preparation_needs_are_asked_for(
     for name in LINKED:
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launcher, "allows_missing", lambda: True)
     described = pipeline.describe("prepare", "ntu60")
     values: dict[str, dict[str, Any]] = {}
     for key, value in pipeline.parameters(described).items():
@@ -184,9 +185,13 @@ def test_archives_that_a_changed_preparation_needs_are_asked_for(
     check.main()
     said = [line for line in capsys.readouterr().err.splitlines() if "data/raw" in line]
     assert said == [
-        "check: data/raw/ntu60 is not here, and ntu60 is to be prepared otherwise than before; "
-        "with --allow-missing, bring its archives first: dvc repro raw@ntu60"
+        "check: data/raw/ntu60 is not here, and ntu60 is to be prepared otherwise than before: "
+        "bring its archives first: dvc repro raw@ntu60"
     ]
+    with monkeypatch.context() as patch:  # where DVC runs `raw` itself
+        patch.setattr(launcher, "allows_missing", lambda: False)
+        check.main()
+        assert "data/raw" not in capsys.readouterr().err
     Path("data/raw/ntu60").mkdir(parents=True)
     check.main()
     assert "data/raw" not in capsys.readouterr().err
