@@ -54,6 +54,10 @@ ELSEWHERE = {
     "tests/test_pages.py::test_several_processes": [
         'LAUNCH="torchrun --nproc-per-node=2" dvc repro'
     ],
+    "tests/test_pages.py::test_experiments_that_train_at_once": [
+        "CUDA_VISIBLE_DEVICES=0 dvc exp run --temp --name cool -S pretrain.temperature=0.2 &",
+        "CUDA_VISIBLE_DEVICES=1 dvc exp run --temp --name warm -S pretrain.temperature=0.5 &",
+    ],
     "tests/test_recipes.py::test_runs_that_train_at_once": [
         "dvc repro prepare@ntu60",
         "sleep 10",
@@ -305,6 +309,16 @@ def test_several_processes(small: Clone) -> None:
     done = run(small, f"{command} --single-item --force pretrain@ntu60-xsub")
     assert done.returncode == 0, done.stdout
     assert weights.stat().st_mtime_ns > before
+
+
+def test_experiments_that_train_at_once(workspace: Clone) -> None:
+    """Without what follows from the weights."""
+    commands = ELSEWHERE["tests/test_pages.py::test_experiments_that_train_at_once"]
+    only = [f"{command.removesuffix('&')} pretrain@ntu60-xsub &" for command in commands]
+    done = run(workspace, "\n".join([*only, "wait"]))
+    listed = workspace.dvc("exp", "list")
+    assert "cool" in listed, done.stdout
+    assert "warm" in listed, done.stdout
 
 
 def test_benchmarks_start() -> None:

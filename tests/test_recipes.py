@@ -74,7 +74,7 @@ def test_a_queued_task_lacks_what_git_does_not_know_and_says_so(own: Clone) -> N
     assert "No such file or directory" in said or "there is no" in said
     own.dvc("queue", "remove", "--failed")
     own.git("add", name)
-    own.dvc("exp", "run", "--temp", "--name", "mended", "-S", override)
+    own.dvc("exp", "run", "--temp", "--name", "mended", "-S", override, "prepare@ntu60")
     assert "mended" in own.dvc("exp", "list")
 
 
@@ -119,7 +119,7 @@ def test_a_changed_prepare_without_archives(own: Clone, tmp_path: Path) -> None:
 
 
 def test_freeing_space_keeps_experiments(own: Clone) -> None:
-    own.dvc("exp", "run", "--name", "gentle", "-S", "embed.centre_crop=0.5")
+    own.dvc("exp", "run", "--name", "gentle", "-S", "linear.lr=0.01")
     own.git("checkout", ".")
     own.dvc("checkout")
     block = block_with("docs/sharing.md", "dvc gc ")
