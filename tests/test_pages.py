@@ -183,7 +183,6 @@ def small(clone: Clone) -> Clone:
     for program in ("python", "dvc", "pytest"):
         (clone.path / ".venv/bin" / program).symlink_to(Path(sys.executable).parent / program)
     (clone.path / ".venv/bin/activate").touch()
-    (clone.path / ".venv/installed").touch()
     return clone
 
 
@@ -192,6 +191,8 @@ def workspace(small: Clone, tmp_path: Path) -> Clone:
     """A copy of it beside a git remote, for the commands of one page."""
     shutil.copytree(small.path, tmp_path / "clone", symlinks=True)
     workspace = Clone(tmp_path / "clone")
+    # `make` would install an environment anew that is not of this place.
+    (workspace.path / ".venv/installed").write_text(f"{workspace.path}\n")
     workspace.git("init", "-q", "--bare", str(tmp_path / "origin.git"))
     workspace.git("remote", "add", "origin", str(tmp_path / "origin.git"))
     workspace.git("push", "-q", "--set-upstream", "origin", "main")
