@@ -9,11 +9,14 @@ from clone import TINY, Clone
 from filelock import FileLock
 
 # Take as long as the DAG: with them the other processes begin, instead of waiting for it.
-BESIDE = ("test_prepare.py", "test_training.py", "test_ddp.py")
+BESIDE = ("test_ddp.py", "test_contrast.py", "test_prepare.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first: what is left then is shared evenly."""
+    """The files that take longest come first: what is left then is shared evenly.
+
+    pytest-xdist would begin with the files of most tests, were it not for `--no-loadscope-reorder`.
+    """
     heavy = sorted(
         {item.path.name for item in items if {"clone", "finished"} & set(item.fixturenames)},
         key=lambda name: (name != "test_pages.py", name),
