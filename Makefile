@@ -9,7 +9,7 @@ repro: .venv/installed ## set up .venv and run every stage whose inputs have cha
 	dvc repro
 
 test: .venv/installed ## run the tests
-	pytest -n auto --maxprocesses 4 --dist loadfile
+	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed ## check style and types
 	ruff check
@@ -37,7 +37,7 @@ test-lowest: ## run the tests with the lowest versions that pyproject.toml allow
 	$(PYTHON) -m venv .venv-lowest
 	sed -nE 's/^ +"([a-zA-Z0-9.-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml $(if $(TORCH),| sed 's/^torch==.*/torch==$(TORCH)/') > .venv-lowest/lowest.txt
 	pip install --quiet --editable '.[test]' --constraint .venv-lowest/lowest.txt
-	pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS)
+	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \

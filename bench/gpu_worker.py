@@ -1,4 +1,4 @@
-"""One configuration of `bench.gpu`, in a process of its own: prints its figures as lines of JSON."""
+"""One configuration of `bench.gpu` in a process of its own: prints its figures as JSON lines."""
 
 import contextlib
 import fcntl

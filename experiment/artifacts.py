@@ -20,8 +20,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from errors import UserError
-
 DATA = Path("data")
 SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
 FIGURES = DATA / "figures"
@@ -71,19 +69,7 @@ class Scores(NamedTuple):
 
 
 def write_features(run: str, sides: Mapping[str, Features], *, classes: int) -> Path:
-    """Writes the features of the sides `train` and `test`, instead of those that are there.
-
-    Raises UserError if some are not finite: nothing is written then.
-    """
-    for side, found in sides.items():
-        for name in ("features", "untrained"):
-            finite = np.isfinite(getattr(found, name)).all(axis=1)
-            if not finite.all():
-                clip = found.clip[finite.argmin()]
-                raise UserError(
-                    f"{name} of clip {clip} of the {side} side are not finite numbers: the weights "
-                    f"of {weights(run)} are not usable; pretrain again at a lower learning rate"
-                )
+    """Writes the features of the sides `train` and `test`, instead of those that are there."""
     group = _create(features(run))
     group.attrs["classes"] = classes
     for side, found in sides.items():

@@ -1,5 +1,5 @@
-"""Whether the `dvc` that runs this stage is still there, however many shells and launchers lie
-between.
+"""The `dvc` that runs this stage, however many shells and launchers lie between: whether it is
+still there, and what it was told.
 """
 
 import os
@@ -24,6 +24,14 @@ def gone() -> Callable[[], bool]:
             return True
 
     return changed
+
+
+def allows_missing() -> bool:
+    """Whether `dvc` was told `--allow-missing`, not to run what only lacks its output."""
+    return any(
+        _is_dvc(parent) and "--allow-missing" in parent.cmdline()
+        for parent in psutil.Process().parents()
+    )
 
 
 def _links(process: psutil.Process) -> list[tuple[psutil.Process, int]]:

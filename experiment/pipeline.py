@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +13,32 @@ FILE = "dvc.yaml"
 
 def entries() -> Iterator[tuple[str, dict[str, Any]]]:
     """The name of every stage of the experiment (`pretrain@RUN`) and its description."""
+    values = load_yaml(Path(PATH))
     for stage, described in load_yaml(Path(FILE))["stages"].items():
         if "foreach" not in described:
-            yield stage, describe(stage)
+            yield stage, described
         else:
-            for key in _items(described):
-                yield f"{stage}@{key}", describe(stage, key)
+            for key, item in _items(described, values).items():
+                yield f"{stage}@{key}", _filled(described["do"], key, item)
 
 
 def describe(stage: str, key: str = "") -> dict[str, Any]:
     """The description of one entry: cmd, deps, params, outs, metrics and plots."""
-    described = load_yaml(Path(FILE))["stages"][stage]
+    described: dict[str, Any] = load_yaml(Path(FILE))["stages"][stage]
     if "foreach" not in described:
-        return dict(described)
-    return dict(_filled(described["do"], key, _items(described)[key]))
+        return described
+    items = _items(described, load_yaml(Path(PATH)))
+    return dict(_filled(described["do"], key, items[key]))
 
 
 def parameters(described: dict[str, Any]) -> dict[str, Any]:
     """The values that a stage depends on, by file and dotted name."""
+    read = cache(lambda file: load_yaml(Path(file)))  # which takes longer than all else here
     found = {}
     for entry in described.get("params", ()):
         for file, names in ({PATH: [entry]} if isinstance(entry, str) else entry).items():
-            values = load_yaml(Path(file))
             for name in names:
-                found[f"{file}:{name}"] = _at(values, name)
+                found[f"{file}:{name}"] = _at(read(file), name)
     return found
 
 
@@ -55,9 +58,9 @@ def outputs(described: dict[str, Any]) -> Iterator[Path]:
             yield Path(entry if isinstance(entry, str) else next(iter(entry)))
 
 
-def _items(described: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a stage that is repeated, by their keys."""
-    return dict(load_yaml(Path(PATH))[described["foreach"].strip("${}")])
+def _items(described: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The entries of params.yaml, of these values, for which a stage is repeated, by their keys."""
+    return dict(values[described["foreach"].strip("${}")])
 
 
 def _filled(value: Any, key: str, item: Any) -> Any:

@@ -3,12 +3,9 @@
 import statistics
 
 from experiment import artifacts, console, metrics, params, scratch
-from learning.augment import Augmentations
-from learning.batches import batches
+from experiment.finetuning import fine_tuned_accuracy
 from learning.clips import DeviceClips
-from learning.finetune import accuracy, fine_tune
 from learning.loop import deterministic
-from learning.schedule import SGD
 from model import distributed
 from model.encoder import load_encoder
 from skeletons import protocols, store
@@ -16,7 +13,7 @@ from skeletons import protocols, store
 
 def main(run: str) -> str:
     p = params.read()
-    settings, schedule, seed, described = p.semi, p.finetune, p.seed, p.runs[run]
+    settings, seed, described = p.semi, p.seed, p.runs[run]
     rule = p.datasets[described.dataset].protocols[described.protocol].rule
     device = distributed.join(p.machine.device)
     deterministic(device)
@@ -37,31 +34,19 @@ def main(run: str) -> str:
             stored.label[train], fraction, seed=seed, draw=draw, balanced=settings.balanced
         )
         checkpoint = finished.part(part)
-        classifier = fine_tune(
+        top1, _ = fine_tuned_accuracy(
+            p,
             encoder,
             clips,
-            batches(train[positions], batch=schedule.batch, seed=seed + draw, drop_last=False),
-            stream=described.stream,
-            augmentations=Augmentations.of(schedule.views),
-            sgd=SGD(
-                epochs=settings.epochs,
-                lr=schedule.lr,
-                momentum=schedule.momentum,
-                weight_decay=schedule.weight_decay,
-                milestones=settings.milestones,
-            ),
-            precision=schedule.precision,
-            seed=seed + draw,
-            checkpoint=checkpoint,
-            progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
-        )
-        top1, _ = accuracy(
-            classifier,
-            clips,
+            train[positions],
             test,
             stream=described.stream,
-            centre_crop=p.embed.centre_crop,
-            batch=p.embed.batch,
+            epochs=settings.epochs,
+            lr=p.finetune.lr,
+            milestones=settings.milestones,
+            seed=seed + draw,
+            checkpoint=checkpoint,
+            title=f"semi {run}: {fraction:.0%}, draw {draw + 1}",
         )
         done[part] = top1
         finished.save(done)

@@ -3,12 +3,9 @@
 import torch
 
 from experiment import artifacts, checks, console, metrics, params, scratch
-from learning.augment import Augmentations
-from learning.batches import batches
+from experiment.finetuning import fine_tuned_accuracy
 from learning.clips import DeviceClips
-from learning.finetune import accuracy, fine_tune
 from learning.loop import deterministic
-from learning.schedule import SGD
 from model import distributed
 from model.encoder import Encoder
 from skeletons import protocols, store
@@ -16,8 +13,7 @@ from skeletons import protocols, store
 
 def main(run: str) -> str:
     p = params.read()
-    described, schedule = p.supervised_runs[run], p.finetune
-    stream = described.stream
+    described = p.supervised_runs[run]
     rule = p.datasets[described.dataset].protocols[described.protocol].rule
     device = distributed.join(p.machine.device)
     deterministic(device)
@@ -29,31 +25,17 @@ def main(run: str) -> str:
     layout = clips.layout
     encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))
     checkpoint = scratch.checkpoint("supervised", run, minutes=p.machine.checkpoint_minutes)
-    classifier = fine_tune(
+    top1, top5 = fine_tuned_accuracy(
+        p,
         encoder,
         clips,
-        batches(train, batch=schedule.batch, seed=p.seed, drop_last=False),
-        stream=stream,
-        augmentations=Augmentations.of(schedule.views),
-        sgd=SGD(
-            epochs=p.supervised.epochs,
-            lr=p.supervised.lr,
-            momentum=schedule.momentum,
-            weight_decay=schedule.weight_decay,
-            milestones=p.supervised.milestones,
-        ),
-        precision=schedule.precision,
+        train,
+        test,
+        stream=described.stream,
+        **dict(p.supervised),
         seed=p.seed,
         checkpoint=checkpoint,
-        progress=console.bar(f"supervised {run}", "step"),
-    )
-    top1, top5 = accuracy(
-        classifier,
-        clips,
-        test,
-        stream=stream,
-        centre_crop=p.embed.centre_crop,
-        batch=p.embed.batch,
+        title=f"supervised {run}",
     )
     if distributed.rank() > 0:
         return ""

@@ -1,26 +1,49 @@
-"""One finished clone for all tests that start from results: the DAG runs once."""
+"""One finished clone for all tests that start from results: the DAG runs once, whatever the number
+of processes that test.
+"""
 
 import shutil
 
 import pytest
 from clone import TINY, Clone
+from filelock import FileLock
+
+# Take as long as the DAG: with them the other processes begin, instead of waiting for it.
+BESIDE = ("test_ddp.py", "test_contrast.py", "test_prepare.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that run the DAG come first: they take longest, and processes share the rest."""
-    heavy = {item.path for item in items if {"clone", "finished"} & set(item.fixturenames)}
-    first = sorted(heavy, key=lambda path: (path.name != "test_resume.py", path.name))
-    items.sort(key=lambda item: first.index(item.path) if item.path in heavy else len(first))
+    """The files that take longest come first: what is left then is shared evenly.
+
+    pytest-xdist would begin with the files of most tests, were it not for `--no-loadscope-reorder`.
+    """
+    heavy = sorted(
+        {item.path.name for item in items if {"clone", "finished"} & set(item.fixturenames)},
+        key=lambda name: (name != "test_pages.py", name),
+    )
+    first = [*heavy[:1], *BESIDE, *heavy[1:]]
+    items.sort(
+        key=lambda item: first.index(item.path.name) if item.path.name in first else len(first)
+    )
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
     """A clone after `dvc repro`, its results committed. Copy it before changing it."""
-    clone = Clone.new(tmp_path_factory.mktemp("finished") / "clone")
-    clone.change(TINY)
-    clone.dvc("repro")
-    clone.git("add", "-A")
-    clone.git("commit", "-qm", "Results")
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        folder = folder.parent  # that all processes share
+    clone = Clone(folder / "finished")
+    done = folder / "finished.done"
+    with FileLock(folder / "finished.lock"):
+        if not done.exists():
+            shutil.rmtree(clone.path, ignore_errors=True)  # of a process that failed
+            Clone.new(clone.path)
+            clone.change(TINY)
+            clone.dvc("repro")
+            clone.git("add", "-A")
+            clone.git("commit", "-qm", "Results")
+            done.touch()
     return clone
 
 

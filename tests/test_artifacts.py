@@ -1,11 +1,10 @@
-"""Features and scores are read as they were written, and features that are not finite are not."""
+"""Features and scores are read as they were written."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from errors import UserError
 from experiment import artifacts
 from experiment.artifacts import Features, Scores
 
@@ -31,16 +30,3 @@ def test_features_and_scores_are_read_as_they_were_written(
     artifacts.write_scores("run", scores)
     for ours, array in zip(artifacts.read_scores("run"), scores, strict=True):
         np.testing.assert_array_equal(ours, array, strict=True)
-
-
-@pytest.mark.parametrize("name", ["features", "untrained"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_features_that_are_not_finite_are_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bad: float
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    broken = side(3)
-    getattr(broken, name)[1, 2] = bad
-    with pytest.raises(UserError, match=f"^{name} of clip 11 of the test side are not finite"):
-        artifacts.write_features("run", {"train": side(5), "test": broken}, classes=3)
-    assert not Path("data").exists()

@@ -18,7 +18,8 @@ from clone import Clone
 
 RUN = "ntu60-xsub"
 STAGE = f"pretrain@{RUN}"
-LONG = {"machine": {"checkpoint_minutes": 0}, "pretrain": {"epochs": 60}}
+EPOCHS = 12
+LONG = {"machine": {"checkpoint_minutes": 0}, "pretrain": {"epochs": EPOCHS}}
 
 
 def copy(finished: Clone, path: Path) -> Clone:
@@ -111,7 +112,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert weights(clone) == expected
     with (clone.path / f"metrics/pretrain/{RUN}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 60
+    assert len(rows) == EPOCHS
     # The epochs before were not run again: it would have taken them another time.
     for row, speed in zip(rows, before, strict=False):
         assert float(row["clips_per_second"]) == pytest.approx(speed, rel=1e-5)

@@ -1,11 +1,13 @@
-"""Stages called one by one on a few clips: the learning curve, and the supervised upper bound."""
+"""Stages called one by one on a few clips: the learning curve, the upper bound, what is refused."""
 
 import csv
 import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,9 @@ from learning.checkpoint import Checkpoint
 from learning.contrast import SCDNet
 from learning.loop import Stopped
 from model.encoder import Encoder, save_encoder
-from skeletons.sensors import KINECT_V2
-from stages import embed, linear, prepare, pretrain, raw, semi, supervised, synthetic
+from skeletons.layout import Layout
+from skeletons.sensors import KINECT_V1, KINECT_V2
+from stages import embed, linear, prepare, pretrain, raw, semi, supervised, synthetic, transfer
 
 RUN = "ntu60-xsub"
 Pretrain = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, str]]]]
@@ -69,6 +72,12 @@ def change(changes: dict[str, Any]) -> None:
     p = yaml.safe_load(Path("params.yaml").read_text())
     update(p, changes)
     Path("params.yaml").write_text(yaml.safe_dump(p))
+
+
+def encoder_of(layout: Layout) -> Encoder:
+    """The encoder of the project's parameters for a layout, untrained."""
+    sizes = yaml.safe_load(Path("params.yaml").read_text())["encoder"]
+    return Encoder(parents=layout.parents, bodies=layout.bodies, **sizes)
 
 
 # ---- The learning curve --------------------------------------------------------------------------
@@ -182,8 +191,7 @@ def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
     change({"supervised": {**schedule, "lr": p["finetune"]["lr"]}})
     torch.manual_seed(p["seed"])
     Path("data/weights").mkdir()
-    untrained = Encoder(parents=KINECT_V2.parents, bodies=KINECT_V2.bodies, **p["encoder"])
-    save_encoder(untrained, Path(f"data/weights/{RUN}.pt"))
+    save_encoder(encoder_of(KINECT_V2), Path(f"data/weights/{RUN}.pt"))
 
     scores: list[torch.Tensor] = []
     whole = finetune.scores
@@ -201,18 +209,59 @@ def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
     assert bound["top1"] == round(row["top1"], 2)
 
 
+# ---- An encoder that does not fit ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [embed, semi, transfer], ids=lambda stage: stage.__name__)
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (KINECT_V1, "an encoder of 20 joints and 1 body cannot encode clips of 25 joints and 2"),
+        (replace(KINECT_V2, bodies=1), "an encoder of 25 joints and 1 body cannot encode clips"),
+        (
+            replace(KINECT_V2, bones=tuple((joint, 0) for joint in range(1, KINECT_V2.joints))),
+            "the encoder's 25 joints are connected otherwise than those of the clips",
+        ),
+    ],
+    ids=["joints", "bodies", "bones"],
+)
+def test_an_encoder_of_another_layout_is_refused(
+    project: Path, stage: ModuleType, layout: Layout, message: str
+) -> None:
+    change({"transfers": {RUN: {"run": RUN, "target": "ntu60", "protocol": "xsub"}}})
+    Path("data/weights").mkdir()
+    save_encoder(encoder_of(layout), Path(f"data/weights/{RUN}.pt"))
+    with pytest.raises(UserError) as error:
+        stage.main(RUN)
+    assert str(error.value).startswith(message)
+    assert str(error.value).endswith(": use one that was trained on this layout")
+    assert not list(Path().glob("metrics/*/ntu60-xsub*"))
+    assert not Path("data/features").exists()
+
+
 # ---- What is not finite, what was never taken ----------------------------------------------------
 
 
 def test_an_encoder_of_nan_weights_has_no_features(project: Path) -> None:
-    p = yaml.safe_load(Path("params.yaml").read_text())
-    encoder = Encoder(parents=KINECT_V2.parents, bodies=KINECT_V2.bodies, **p["encoder"])
+    encoder = encoder_of(KINECT_V2)
     with torch.no_grad():
         encoder.spatial.embed[0].bias[0] = float("nan")
     Path("data/weights").mkdir()
     saved = {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": {}}
     torch.save(saved, f"data/weights/{RUN}.pt")
     with pytest.raises(UserError, match=r"spatial.embed.0.bias has values that are not finite"):
+        embed.main(RUN)
+    assert not Path("data/features").exists()
+
+
+def test_features_that_are_not_finite_are_not_written(project: Path) -> None:
+    """Weights that are finite, and so large that what they give is not."""
+    encoder = encoder_of(KINECT_V2)
+    with torch.no_grad():
+        encoder.spatial.embed[0].weight.fill_(1e38)
+    Path("data/weights").mkdir()
+    save_encoder(encoder, Path(f"data/weights/{RUN}.pt"))
+    with pytest.raises(UserError, match=r"features of 18 of 18 clips are not finite, first of"):
         embed.main(RUN)
     assert not Path("data/features").exists()
 
