@@ -130,6 +130,26 @@ def test_absent_bodies_are_computed_once_and_count_as_many(
     )
 
 
+@pytest.mark.parametrize("channels", [3, 16])
+def test_unused_columns_of_a_topology_change_no_result(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU has them: 25 joints are computed in rows of 32."""
+    torch.manual_seed(0)
+    layer = ctrgcn.GraphConvolution(channels, 8, KINECT_V2.parents).double()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(3, channels, KINECT_V2.joints, 6).double()
+    weights = torch.randn(3, 8, KINECT_V2.joints, 6).double()
+    found = []
+    for aligned in (False, True):
+        monkeypatch.setattr(ctrgcn, "wants_aligned_rows", lambda _, aligned=aligned: aligned)
+        inputs = x.clone().requires_grad_()
+        y = layer(inputs)
+        found.append((y, torch.autograd.grad((y * weights).sum(), [inputs, *layer.parameters()])))
+    torch.testing.assert_close(found[1], found[0])
+
+
 @pytest.mark.parametrize("compiling", [False, True])
 @pytest.mark.parametrize(("pairs", "computed"), [(0, 10), (1, 10), (2, 12), (5, 14), (6, 16)])
 def test_a_plan_of_the_bodies_changes_no_result(
