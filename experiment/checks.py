@@ -144,6 +144,12 @@ def _datasets(p: Params) -> Iterator[str]:
         file = f"datasets/{name}.yaml: "
         yield from _one_of(f"{file}format", dataset.format, formats.NAMES)
         yield from _one_of(f"{file}layout", dataset.layout, LAYOUTS)
+        count, different = len(dataset.names), len(set(dataset.names))
+        if count and not count == different == dataset.classes:
+            yield (
+                f"{file}names has {count}, {different} of them different, allowed: one for each of "
+                f"the {dataset.classes} classes"
+            )
         leave_out = dataset.archives.leave_out
         if leave_out is not None and Path(leave_out).parent != LISTS:
             yield (

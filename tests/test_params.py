@@ -177,6 +177,9 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
         ({"protocols.xsub.test": {}}, "protocols.xsub.test: no field is named"),
         ({"protocols.xsub.test": 3}, "protocols.xsub.test is 3, allowed: keys with values or null"),
         ({"classes": 0}, "classes is 0, allowed: an integer, at least 1"),
+        ({"classes": 59}, "names has 60, 60 of them different, allowed: one for each of the 59"),
+        ({"names": ["walk"] * 60}, "names has 60, 1 of them different, allowed: one for each of"),
+        ({"names": ["walk", 3]}, "names.1 is 3, allowed: text"),
     ],
 )
 def test_a_value_of_a_dataset_that_is_not_allowed(
