@@ -17,6 +17,7 @@ from experiment import params
 from model.encoder import load_encoder
 from skeletons import protocols, store
 from skeletons.layout import Layout
+from skeletons.reading import summary
 from skeletons.reading.archive import Member
 from skeletons.reading.formats import nwucla
 from skeletons.reading.prepare import BrokenClips, Dataset, prepare
@@ -256,11 +257,12 @@ def real(tmp_path_factory):
     )
     assert not report.broken
     rules = {name: protocol.rule for name, protocol in entry.protocols.items()}
-    return store.read(folder / "nwucla.zarr"), rules
+    found = summary.summarise(folder / "nwucla.zarr", report)
+    return store.read(folder / "nwucla.zarr"), rules, found
 
 
 def test_the_real_archive_has_the_published_sizes(real):
-    clips, rules = real
+    clips, rules, _ = real
     assert len(clips) == 1484
     assert clips.frames.shape[1:] == (1, 20, 3)
     assert (np.diff(clips.offsets) == clips.raw_frames).all()
@@ -272,8 +274,15 @@ def test_the_real_archive_has_the_published_sizes(real):
     assert set(clips.label.tolist()) == set(range(10))
 
 
+def test_the_real_archive_is_of_people_with_these_joints(real):
+    _, _, found = real
+    assert list(summary.warnings(found, KINECT_V1)) == []
+    assert (found.bodies_kept, found.bodies_dropped, found.frames_without_body) == (1484, 0, 0)
+    assert 1.4 < found.height < 1.6
+
+
 def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
-    clips, _ = real
+    clips, _, _ = real
     name = "a12_s06_e04_v03"
     with zipfile.ZipFile(REAL) as archive:
         raw = json.loads(archive.read(f"all_sqe/{name}.json"))
