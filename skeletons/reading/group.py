@@ -96,10 +96,9 @@ def _count(dropped: int, bodies: NDArray[np.float64], seen: list[bool]) -> Count
     """The counts of a clip of which `bodies` (M, T, V, 3) are kept; joints are not looked for once
     all are `seen`.
     """
-    joints = np.asarray(bodies.any(axis=-1))
-    present = np.asarray(joints.any(axis=-1))
+    present = np.asarray(bodies.any(axis=(2, 3)))
     if not all(seen):
-        seen = np.asarray(joints.any(axis=(0, 1))).tolist()
+        seen = np.asarray(bodies.any(axis=(0, 1, 3))).tolist()
     empty_frames = int((~present.any(axis=0)).sum())
     return Counts(int(present.any(axis=1).sum()), dropped, empty_frames, seen)
 

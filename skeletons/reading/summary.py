@@ -19,7 +19,7 @@ from skeletons.layout import Layout
 from skeletons.reading.prepare import Report
 from skeletons.reading.recording import counted
 
-CLIPS, RUN = 256, 16  # clips that are measured, of which this many lie one after the other
+CLIPS, RUN = 512, 16  # clips that are measured, of which this many lie one after the other
 MOMENTS = 32  # frames of a clip that are measured, evenly spaced
 PARTS = 4  # of a clip, in each of which a bone has a median length, which noise hardly changes
 PERSON = (0.5, 2.5)  # metres from the lowest to the highest joint: a small child to a raised arm
@@ -180,15 +180,16 @@ def _measure(
     bodies: NDArray[np.float32], layout: Layout, absent: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """What `measure` says of bodies (K, N, V, 3) at K moments of N clips."""
-    gone = (bodies == 0).all(axis=-1)
+    metres = np.ascontiguousarray(rearrange(bodies, "k n joint c -> c k n joint"), np.float64)
+    gone = (metres == 0).all(axis=0)
     gone[..., layout.centre] = gone.all(axis=-1)  # which is at the origin of every other frame
     gone[..., list(absent)] = True
-    metres = np.where(gone[..., None], np.nan, bodies.astype(np.float64))
-    up = metres[..., 2]
+    metres = np.where(gone, np.nan, metres)
+    up = metres[2]
     high, low = np.where(gone, -np.inf, up).max(axis=-1), np.where(gone, np.inf, up).min(axis=-1)
     heights = np.where(gone.all(axis=-1), np.nan, high - low)
     joints, parents = np.array(layout.bones).T
-    lengths = np.linalg.norm(metres[..., joints, :] - metres[..., parents, :], axis=-1)
+    lengths = np.linalg.norm(metres[..., joints] - metres[..., parents], axis=0)
     middle = _median(lengths)
     parts = _median(rearrange(lengths, "(part k) n bone -> k part n bone", part=PARTS))
     changes = np.full_like(middle, np.nan)
