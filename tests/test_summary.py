@@ -159,8 +159,8 @@ def test_bones_are_named_whose_sides_are_unlike(tmp_path):
     for clip in clips:
         clip[:, :, 13:16] += (clip[:, :, 13] - clip[:, :, 12])[:, :, None]  # a thigh twice as long
     (line,) = said(tmp_path / "s", KINECT_V1, clips)
-    assert line.startswith("bones of the left and the right are unlike: 13-12 0.")
-    assert line.count(" m and ") == 1
+    assert line.startswith("bones of the left and the right are unlike (m): 13-12 0.")
+    assert line.count(" and ") == 2
 
 
 def test_bones_are_named_that_change_and_are_not_those_of_the_hands(tmp_path):
@@ -262,7 +262,7 @@ def test_rows_of_an_archive_that_are_other_joints_are_said(tmp_path):
         "joints zero in every clip, counted from 0: 20, 21, 22, 23, 24; is kinect-v2 the"
         in lines[0]
     )
-    assert "bones of the left and the right are unlike: " in lines[-1]
+    assert "bones of the left and the right are unlike (m): " in lines[-1]
 
 
 REAL = Path(__file__).parents[2] / "shared" / "real" / "ntu"

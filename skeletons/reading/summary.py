@@ -23,14 +23,14 @@ CLIPS, RUN = 512, 16  # clips that are measured, of which this many lie one afte
 MOMENTS = 32  # frames of a clip that are measured, evenly spaced
 PARTS = 4  # of a clip, in each of which a bone has a median length, which noise hardly changes
 PERSON = (0.5, 2.5)  # metres from the lowest to the highest joint: a small child to a raised arm
-UNLIKE = 0.5  # of a bone's length: more than sensors err, but for a Kinect's fingers, which are not
+UNLIKE = 0.5  # of a bone's length: sensors do not err so, but for fingers and hips, which are not
 LONG = 0.1  # of the body's height
 _UNITS = {"millimetres": 1000, "centimetres": 100}
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Three of some numbers in ascending order; half of them are below the median."""
+    """The smallest, the median and the largest of some numbers."""
 
     least: int
     median: float
@@ -147,7 +147,7 @@ def warnings(summary: Summary, layout: Layout) -> Iterator[str]:
     """What cannot be of people of this layout, a line each."""
     doubt = f"is {layout.name} the layout of these recordings?"
     (low, high), height = PERSON, summary.height or 0.0
-    if not low <= height <= high:
+    if summary.height is not None and not low <= height <= high:
         units = (unit for unit, of in _UNITS.items() if low <= height / of <= high)
         yield (
             f"a body is {height:,.4g} m high, where a person is {low} to {high} m: are the "
@@ -156,24 +156,24 @@ def warnings(summary: Summary, layout: Layout) -> Iterator[str]:
     if summary.absent_joints:
         joints = ", ".join(map(str, summary.absent_joints))
         yield f"joints zero in every clip, counted from 0: {joints}; {doubt}"
-    changing = [
-        f"{bone.joint}-{bone.parent}"
-        for bone in summary.bones
-        if (bone.change or 0) > UNLIKE and (bone.length or 0) > LONG * height
-    ]
+    lengths = {(b.joint, b.parent): b.length for b in summary.bones if b.length is not None}
+    changing, unlike = [], []
+    for bone in summary.bones:
+        length = bone.length or 0.0
+        if length <= LONG * height:
+            continue
+        if (bone.change or 0.0) > UNLIKE:
+            changing.append(f"{bone.joint}-{bone.parent}")
+        twin, parent = layout.swap[bone.joint], layout.swap[bone.parent]
+        other = lengths.get((twin, parent), length)
+        if length > (1 + UNLIKE) * other:
+            unlike.append(
+                f"{bone.joint}-{bone.parent} {length:.2f} and {twin}-{parent} {other:.2f}"
+            )
     if changing:
         yield f"bones change by more than half of their length: {', '.join(changing)}; {doubt}"
-    lengths = {(bone.joint, bone.parent): bone.length for bone in summary.bones}
-    pairs = []
-    for (joint, parent), one in lengths.items():
-        twin = layout.swap[joint], layout.swap[parent]
-        other = lengths.get(twin)
-        if joint < twin[0] and one is not None and other is not None:
-            longer, shorter = max(one, other), min(one, other)
-            if longer > (1 + UNLIKE) * shorter:
-                pairs.append(f"{joint}-{parent} {one:.2f} m and {twin[0]}-{twin[1]} {other:.2f} m")
-    if pairs:
-        yield f"bones of the left and the right are unlike: {', '.join(pairs)}; {doubt}"
+    if unlike:
+        yield f"bones of the left and the right are unlike (m): {', '.join(unlike)}; {doubt}"
 
 
 def _measure(
