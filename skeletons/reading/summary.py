@@ -118,28 +118,19 @@ def measure(
 
 def paragraph(summary: Summary) -> str:
     """The summary in words."""
-    classes, subjects, frames = (
-        summary.clips_per_class,
-        summary.clips_per_subject,
-        summary.frames_per_clip,
-    )
+    subjects, lengths = summary.clips_per_subject, [b.length for b in summary.bones if b.length]
     of_subjects = f" and {_three(subjects)} of a subject" if subjects else ""
     cut = f", {counted(summary.cut, 'clip')} cut to the centre" if summary.cut else ""
-    lengths = [bone.length for bone in summary.bones if bone.length is not None]
     bones = f", its bones {min(lengths):.2f} to {max(lengths):.2f} m long" if lengths else ""
-    height = (
-        ""
-        if summary.height is None
-        else (
-            f"; a body is {summary.height:.2f} m high{bones} "
-            f"(medians of {counted(summary.measured, 'clip')})"
-        )
-    )
+    body = ""
+    if summary.height is not None:
+        clips = counted(summary.measured, "clip")
+        body = f"; a body is {summary.height:.2f} m high{bones} (medians of {clips})"
     return (
-        f"{_three(classes)} clips of a class{of_subjects} (least, median, most); "
-        f"{_three(frames)} frames of a clip (shortest, median, longest){cut}; "
+        f"{_three(summary.clips_per_class)} clips of a class{of_subjects} (least, median, most); "
+        f"{_three(summary.frames_per_clip)} frames of a clip (shortest, median, longest){cut}; "
         f"bodies: {summary.bodies_kept:,} kept, {summary.bodies_dropped:,} dropped by the rule "
-        f"{summary.rule!r}; {counted(summary.frames_without_body, 'frame')} without a body{height}"
+        f"{summary.rule!r}; {counted(summary.frames_without_body, 'frame')} without a body{body}"
     )
 
 
