@@ -56,7 +56,8 @@ def main(dataset: str) -> str:
     found = summary.summarise(output, report)
     warnings = list(summary.warnings(found, LAYOUTS[entry.layout]))
     told = {**asdict(found), "warnings": warnings}
-    listing.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
+    # A list, as all tables of metrics/ but summary.json, whose numbers alone `dvc metrics` shows.
+    listing.with_suffix(".json").write_text(json.dumps([told], indent=2) + "\n")
     print(f"{dataset}: {summary.paragraph(found)}")
     for line in warnings:
         print(f"{dataset}: {line}", file=sys.stderr)

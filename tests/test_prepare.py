@@ -623,7 +623,7 @@ def test_the_stage_says_what_it_found_and_lists_what_it_left_out(project, tmp_pa
             {"clip": "S001C001P009R001A009", "file": place, "line": "1", "reason": "0 frames"}
         ]
     assert len(store.read(tmp_path / "data" / "mine.zarr")) == 2
-    told = json.loads((tmp_path / "metrics" / "prepare" / "mine.json").read_text())
+    (told,) = json.loads((tmp_path / "metrics" / "prepare" / "mine.json").read_text())
     assert (told["clips"], told["rule"], len(told["bones"])) == (2, "energy", 24)
     for line in told["warnings"]:
         assert f"mine: {line}" in result.stderr.splitlines()
@@ -644,7 +644,7 @@ def test_the_stage_says_which_joints_no_clip_has_and_lists_clips_that_are_all_br
     assert result.returncode == 0, result.stderr
     warning = "joints zero in every clip, counted from 0: 7; is kinect-v2 the"
     assert f"mine: {warning}" in result.stderr
-    told = json.loads((tmp_path / "metrics" / "prepare" / "mine.json").read_text())
+    (told,) = json.loads((tmp_path / "metrics" / "prepare" / "mine.json").read_text())
     assert told["absent_joints"] == [7]
     assert any(line.startswith(warning) for line in told["warnings"])
     with zipfile.ZipFile(archive, "w") as file:

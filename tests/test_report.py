@@ -170,7 +170,7 @@ def test_the_page_has_every_chart_and_picture(clone: Clone, tmp_path: Path) -> N
     for chart in together:
         assert {row["run"] for row in chart["data"]["values"]} == runs
     pictures = re.findall(r'<img src="([^"]*)"', page)
-    assert len(pictures) == 2 * len(runs) + 2
+    assert len(pictures) == 2 * len(runs) + 2 * 2  # of runs and of datasets
     assert all((tmp_path / picture).stat().st_size > 10_000 for picture in pictures)
 
 
