@@ -119,9 +119,13 @@ def transfer_table(
 
 
 def pictures(p: Params, dataset: str) -> list[str]:
-    """The pictures of the dataset's views and of its first run; links to those of the others."""
+    """The pictures of the dataset, its views and its first run; links to those of other runs."""
     shown, *others = [name for name, run in p.runs.items() if run.dataset == dataset] or [""]
-    parts = ["### Pictures", f"![two views of a clip](../data/figures/{dataset}-views.png)"]
+    parts = [
+        "### Pictures",
+        f"![clips of {dataset}](../data/figures/{dataset}-clips.png)",
+        f"![two views of a clip](../data/figures/{dataset}-views.png)",
+    ]
     if shown:
         parts += [f"![{shown}: {kind}](../data/figures/{shown}-{kind}.png)" for kind in PICTURES]
     for run in others:

@@ -1,13 +1,18 @@
-"""Prepare a dataset: data/raw/<dataset>/ -> data/<dataset>.zarr, and which clips were left out."""
+"""Prepare a dataset: data/raw/<dataset>/ -> data/<dataset>.zarr, which clips were left out, and a
+summary of the others.
+"""
 
 import csv
+import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from errors import UserError
 from experiment import artifacts, checks, console, params
 from skeletons import store
+from skeletons.reading import summary
 from skeletons.reading.archive import ArchiveError
 from skeletons.reading.prepare import BrokenClips, Dataset, prepare
 from skeletons.reading.recording import Broken
@@ -49,13 +54,14 @@ def main(dataset: str) -> str:
         print(f"{dataset}: not complete, lacks {report.missing}", file=sys.stderr)
     if report.broken:
         print(f"{dataset}: {len(report.broken)} clips left out, see {listing}", file=sys.stderr)
-    if report.absent_joints:
-        joints = ", ".join(map(str, report.absent_joints))
-        print(
-            f"{dataset}: joints zero in every clip, counted from 0: {joints}; is {entry.layout} "
-            "the layout of these archives?",
-            file=sys.stderr,
-        )
+    found = summary.summarise(output, report)
+    warnings = list(summary.warnings(found, LAYOUTS[entry.layout]))
+    told = {**asdict(found), "warnings": warnings}
+    # A list, as all tables of metrics/ but summary.json, whose numbers alone `dvc metrics` shows.
+    listing.with_suffix(".json").write_text(json.dumps([told], indent=2) + "\n")
+    print(f"{dataset}: {summary.paragraph(found)}")
+    for line in warnings:
+        print(f"{dataset}: {line}", file=sys.stderr)
     for line in checks.on_dataset(p, dataset, store.read(output, frames=False)):
         print(f"{dataset}: {params.PATH}: {line}", file=sys.stderr)
     whole = f" of {archives.clips:,}" if archives.clips else ""

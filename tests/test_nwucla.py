@@ -17,12 +17,13 @@ from experiment import params
 from model.encoder import load_encoder
 from skeletons import protocols, store
 from skeletons.layout import Layout
+from skeletons.reading import summary
 from skeletons.reading.archive import Member
 from skeletons.reading.formats import nwucla
 from skeletons.reading.prepare import BrokenClips, Dataset, prepare
 from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, Recording
 from skeletons.sensors import KINECT_V1, KINECT_V2
-from stages import embed, pretrain, raw, synthetic
+from stages import clip_pictures, embed, pretrain, raw, synthetic
 from stages import prepare as prepare_stage
 from stages import view_pictures as views
 
@@ -256,11 +257,12 @@ def real(tmp_path_factory):
     )
     assert not report.broken
     rules = {name: protocol.rule for name, protocol in entry.protocols.items()}
-    return store.read(folder / "nwucla.zarr"), rules
+    found = summary.summarise(folder / "nwucla.zarr", report)
+    return store.read(folder / "nwucla.zarr"), rules, found
 
 
 def test_the_real_archive_has_the_published_sizes(real):
-    clips, rules = real
+    clips, rules, _ = real
     assert len(clips) == 1484
     assert clips.frames.shape[1:] == (1, 20, 3)
     assert (np.diff(clips.offsets) == clips.raw_frames).all()
@@ -272,8 +274,15 @@ def test_the_real_archive_has_the_published_sizes(real):
     assert set(clips.label.tolist()) == set(range(10))
 
 
+def test_the_real_archive_is_of_people_with_these_joints(real):
+    _, _, found = real
+    assert list(summary.warnings(found, KINECT_V1)) == []
+    assert (found.bodies_kept, found.bodies_dropped, found.frames_without_body) == (1484, 0, 0)
+    assert 1.4 < found.height < 1.6
+
+
 def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
-    clips, _ = real
+    clips, _, _ = real
     name = "a12_s06_e04_v03"
     with zipfile.ZipFile(REAL) as archive:
         raw = json.loads(archive.read(f"all_sqe/{name}.json"))
@@ -301,7 +310,8 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     for stage, key in (
-        *((synthetic, "nwucla"), (raw, "nwucla"), (prepare_stage, "nwucla"), (views, "nwucla")),
+        *((synthetic, "nwucla"), (raw, "nwucla"), (prepare_stage, "nwucla")),
+        *((views, "nwucla"), (clip_pictures, "nwucla")),
         *((pretrain, "nwucla-xview-bone"), (embed, "nwucla-xview-bone")),
     ):
         stage.main(key)
@@ -314,7 +324,24 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     features = zarr.open_group("data/features/nwucla-xview-bone.zarr", mode="r")
     assert features["test/features"].shape == (24, 2 * TINY["encoder"]["dim"])
     assert set(clips.camera[features["test/clip"][:]]) == {3}
-    assert Path("data/figures/nwucla-views.png").stat().st_size > 10_000
+    for kind in ("views", "clips"):
+        assert Path(f"data/figures/nwucla-{kind}.png").stat().st_size > 10_000
+
+
+def test_a_dataset_is_drawn_by_the_names_of_its_actions(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for label in (9, 2, 7, 2):
+        body = np.random.default_rng(label).normal(size=(3, KINECT_V1.joints, 3))
+        name = f"a{label:02}_s01_e{len(list((tmp_path / 'raw').iterdir())):02}_v01.json"
+        (tmp_path / "raw" / name).write_bytes(text(skeletons=body.tolist(), label=label))
+    dataset = Dataset("nwucla", KINECT_V1, 10, skeletons=[tmp_path / "raw"])
+    prepare(tmp_path / "out.zarr", dataset, scratch=tmp_path / "scratch")
+    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    names = [f"name {label}" for label in range(1, 11)]
+    for shown, word in ((names, "name"), ([], "action")):
+        figure = clip_pictures.actions("mine", group, shown)
+        assert [axes.get_title() for axes in figure.axes] == [f"{word} {n}" for n in (2, 7, 9)]
+        assert figure.get_suptitle() == "mine: clips of 3 of 3 actions"
 
 
 def test_a_layout_of_two_bodies_gets_an_empty_second_one(tmp_path):

@@ -623,6 +623,11 @@ def test_the_stage_says_what_it_found_and_lists_what_it_left_out(project, tmp_pa
             {"clip": "S001C001P009R001A009", "file": place, "line": "1", "reason": "0 frames"}
         ]
     assert len(store.read(tmp_path / "data" / "mine.zarr")) == 2
+    (told,) = json.loads((tmp_path / "metrics" / "prepare" / "mine.json").read_text())
+    assert (told["clips"], told["rule"], len(told["bones"])) == (2, "energy", 24)
+    for line in told["warnings"]:
+        assert f"mine: {line}" in result.stderr.splitlines()
+    assert "mine: 0, 0 and 1 clips of a class and 1, 1 and 1 of a subject" in result.stdout
 
 
 def test_the_stage_says_which_joints_no_clip_has_and_lists_clips_that_are_all_broken(
@@ -637,7 +642,11 @@ def test_the_stage_says_which_joints_no_clip_has_and_lists_clips_that_are_all_br
         file.writestr(f"{EDGE[0].stem}.skeleton", "\n".join(lines))
     result = project()
     assert result.returncode == 0, result.stderr
-    assert "mine: joints zero in every clip, counted from 0: 7; is kinect-v2 the" in result.stderr
+    warning = "joints zero in every clip, counted from 0: 7; is kinect-v2 the"
+    assert f"mine: {warning}" in result.stderr
+    (told,) = json.loads((tmp_path / "metrics" / "prepare" / "mine.json").read_text())
+    assert told["absent_joints"] == [7]
+    assert any(line.startswith(warning) for line in told["warnings"])
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("S001C001P009R001A009.skeleton", b"0\n")
     result = project()

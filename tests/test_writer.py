@@ -9,7 +9,7 @@ import pytest
 from skeletons import store
 from skeletons.reading import prepare
 from skeletons.reading.archive import Member
-from skeletons.reading.group import Group, Task
+from skeletons.reading.group import Counts, Group, Task
 from skeletons.reading.recording import Broken, Clip, Recording
 from skeletons.reading.writer import Writer
 from skeletons.sensors import KINECT_V1
@@ -24,7 +24,7 @@ def groups():
         clips = [(Clip(f"c{number}", 1, rows=(0, length)), length, length)] * (length > 0)
         broken = [Broken(f"b{number}", "file", 3, "torn")] * (length == 0)
         frames = random.normal(size=(length, *FRAME)).astype(np.float32)
-        yield Group(clips, broken, [True] * 20), frames
+        yield Group(clips, broken, Counts(length, 1, 2, [True] * 20)), frames
 
 
 def writer(folder: Path) -> Writer:
@@ -51,7 +51,8 @@ def test_a_writer_goes_on_to_the_same_shards(tmp_path, stop, torn):
     done = len(again.groups)
     assert done <= stop
     assert sum(LENGTHS[done:stop]) < SHARD + max(LENGTHS), "finished work is done again"
-    assert [group.broken for group in again.groups] == [group.broken for group, _ in given[:done]]
+    for kept, (group, _) in zip(again.groups, given, strict=False):
+        assert (kept.broken, kept.counts) == (group.broken, group.counts)
     for group, part in given[done:]:
         again.add(group, part)
     again.close()
@@ -76,7 +77,7 @@ class Counting:
 
         def result():
             self.waiting -= 1
-            return Group([], [], [True] * 20), np.empty((0, *FRAME), np.float32)
+            return Group([], [], Counts(0, 0, 0, [True] * 20)), np.empty((0, *FRAME), np.float32)
 
         future.result = result
         return future

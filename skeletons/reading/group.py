@@ -33,14 +33,34 @@ class Task(NamedTuple):
     joints: tuple[int | None, ...] = ()
 
 
+class Counts(NamedTuple):
+    """What only the recordings tell of clips: bodies that are kept and not kept of them, frames
+    without one that is kept, and for each joint whether any clip has it.
+    """
+
+    kept: int
+    dropped: int
+    empty_frames: int
+    seen: list[bool]
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Those of both."""
+        return Counts(
+            self.kept + other.kept,
+            self.dropped + other.dropped,
+            self.empty_frames + other.empty_frames,
+            [mine or others for mine, others in zip(self.seen, other.seen, strict=True)],
+        )
+
+
 class Group(NamedTuple):
     """The clips of a group with their numbers of frames in the recording and in the store, the
-    broken ones, and for each joint whether any clip has it.
+    broken ones, and what was counted of the former.
     """
 
     clips: list[tuple[Clip, int, int]]
     broken: list[Broken]
-    seen: list[bool]
+    counts: Counts
 
     @property
     def frames(self) -> int:
@@ -55,32 +75,49 @@ def read_group(
     """
     keep_freed_memory(_KEPT)
     layout, prepared = task.layout, formats.is_prepared(task.format)
-    group = Group([], [], [False] * layout.joints)
-    group.seen[layout.centre] = prepared  # there it is the origin
+    clips: list[tuple[Clip, int, int]] = []
+    broken: list[Broken] = []
+    counts = Counts(0, 0, 0, [False] * layout.joints)
+    counts.seen[layout.centre] = prepared  # there it is the origin
     parts = [np.empty((0, layout.bodies, layout.joints, 3), np.float32)]
     for recording in recordings:
         for clip, outcome in _clips(task, recording):
             if isinstance(outcome, BrokenClip):
                 stops = not isinstance(outcome, EmptyClip)
                 file = outcome.file or recording.member.place
-                group.broken.append(Broken(clip.name, file, outcome.line, outcome.reason, stops))
+                broken.append(Broken(clip.name, file, outcome.line, outcome.reason, stops))
             elif keep:
-                raw_frames, bodies = outcome
-                if not all(group.seen):
-                    group.seen[:] = np.logical_or(group.seen, bodies.any(axis=(0, 1, 3))).tolist()
+                raw_frames, dropped, bodies = outcome
+                counts = counts.plus(_count(dropped, bodies, counts.seen))
                 part = arrange(bodies) if prepared else normalise(bodies, layout)
                 if task.keepbits is not None:
                     part = BitRound(task.keepbits).encode(part).view(np.float32)
                 parts.append(part)
-                group.clips.append((clip, raw_frames, len(part)))
-    return group, np.concatenate(parts)
+                clips.append((clip, raw_frames, len(part)))
+    return Group(clips, broken, counts), np.concatenate(parts)
+
+
+def _count(dropped: int, bodies: NDArray[np.float64], seen: list[bool]) -> Counts:
+    """The counts of a clip of which `bodies` (M, T, V, 3) are kept; joints are not looked for once
+    all are `seen`.
+    """
+    present = np.asarray(bodies.any(axis=(2, 3)))
+    if not all(seen):
+        seen = np.asarray(bodies.any(axis=(0, 1, 3))).tolist()
+    empty_frames = int((~present.any(axis=0)).sum())
+    return Counts(int(present.any(axis=1).sum()), dropped, empty_frames, seen)
+
+
+def _present(bodies: NDArray[np.float64]) -> int:
+    """How many of the bodies (M, T, V, 3) are in some frame."""
+    return int(bodies.any(axis=(1, 2, 3)).sum())
 
 
 def _clips(
     task: Task, recording: Recording
-) -> Iterator[tuple[Clip, tuple[int, NDArray[np.float64]] | BrokenClip]]:
-    """The clips of a recording, each with its number of frames and the bodies (M, T, V, 3) that
-    are kept of it, or why it is broken.
+) -> Iterator[tuple[Clip, tuple[int, int, NDArray[np.float64]] | BrokenClip]]:
+    """The clips of a recording, each with its number of frames, the number of bodies that are not
+    kept of it, and those (M, T, V, 3) that are, or why it is broken.
     """
     module = formats.load(task.format)
     try:
@@ -104,7 +141,8 @@ def _clips(
         central = bodies[:, start : start + task.max_frames]
         kept = choose_bodies(central, module.BODIES, task.layout.bodies)
         if kept.any():
-            yield clip, (frames, kept)
+            dropped = _present(central) - _present(kept) if len(central) > len(kept) else 0
+            yield clip, (frames, dropped, kept)
         elif frames > task.max_frames:
             reason = f"no body in the central {task.max_frames} of {counted(frames, 'frame')}"
             yield clip, EmptyClip(reason, clip.line, clip.file)

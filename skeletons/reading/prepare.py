@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from skeletons import protocols, store
 from skeletons.layout import Layout
 from skeletons.reading import contract, files, formats
 from skeletons.reading.archive import ArchiveError
-from skeletons.reading.group import Group, Task, read_group
+from skeletons.reading.group import Counts, Group, Task, read_group
 from skeletons.reading.recording import Broken, Clip, Recording, counted
 from skeletons.reading.workers import start_workers
 from skeletons.reading.writer import Writer
@@ -75,6 +76,10 @@ class Report(NamedTuple):
     listed: int  # clips that the list leaves out
     broken: tuple[Broken, ...]
     missing: str  # what the complete dataset has besides, in words; empty when nothing
+    rule: str  # by which bodies of a clip are kept, as the format says
+    kept: int  # bodies
+    dropped: int  # bodies in the frames of these clips that are not kept
+    empty_frames: int  # frames without a body that is kept
     absent_joints: tuple[int, ...]  # joints that are zero in every clip, 0-based
 
 
@@ -113,7 +118,7 @@ def prepare(
         raise UserError(f"on_error {on_error!r} is neither 'stop' nor 'skip'")
     if keepbits is not None and not 1 <= keepbits <= 23:
         raise UserError(f"keepbits {keepbits} is not within 1 to 23")
-    plan = formats.load(dataset.format).plan
+    module = formats.load(dataset.format)
     if dataset.joints:
         dataset.layout.order_of(dataset.joints)
     work = scratch.absolute() / f"prepare-{output.stem}"
@@ -121,7 +126,7 @@ def prepare(
         scratch.mkdir(parents=True, exist_ok=True)
         # Before the plan, of which forked workers would hold copies.
         with start_workers(executor, workers) as (executing, slots), FileLock(f"{work}.lock"):
-            recordings, unusable = plan(
+            recordings, unusable = module.plan(
                 dataset.skeletons, dataset.labels, classes=dataset.classes, interval=interval
             )
             contract.check_plan(dataset.format, recordings)
@@ -170,14 +175,18 @@ def prepare(
         raise UserError(
             "a worker process was killed (out of memory?); run again: finished parts are kept"
         ) from error
-    seen = np.any([g.seen for g in groups], axis=0)
+    counts = reduce(Counts.plus, (g.counts for g in groups))
     return Report(
         clips=len(clips),
         frames=sum(frames for _, _, frames in clips),
         listed=listed,
         broken=broken,
         missing=missing,
-        absent_joints=tuple(np.flatnonzero(~seen).tolist()),
+        rule=module.BODIES,
+        kept=counts.kept,
+        dropped=counts.dropped,
+        empty_frames=counts.empty_frames,
+        absent_joints=tuple(joint for joint, seen in enumerate(counts.seen) if not seen),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skeletons import store
 from skeletons.reading import files
-from skeletons.reading.group import Group
+from skeletons.reading.group import Counts, Group
 from skeletons.reading.recording import Broken, Clip
 
 
@@ -81,9 +81,9 @@ class Writer:
 
 
 def _load(line: bytes) -> Group:
-    clips, broken, seen = json.loads(line)
+    clips, broken, counts = json.loads(line)
     return Group(
         [(Clip(*clip), raw_frames, frames) for clip, raw_frames, frames in clips],
         [Broken(*entry) for entry in broken],
-        seen,
+        Counts(*counts),
     )
