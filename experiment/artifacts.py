@@ -8,6 +8,8 @@ data/features/RUN.zarr    train/ and test/, each with
   attribute classes         number of actions of the dataset
 data/scores/RUN.zarr      of the linear classifier, for the test clips
     scores (N, classes) float32, clip and label (N,) int64
+data/maps/RUN.zarr        test clips, or some of them, in two dimensions by t-SNE
+    clip (S,) int64, features and untrained (S, 2) float32
 """
 
 import os
@@ -25,6 +27,7 @@ from errors import UserError
 DATA = Path("data")
 SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
 FIGURES = DATA / "figures"
+PAGES = DATA / "pages"
 _ROWS = 4096  # of a chunk of features
 
 
@@ -53,6 +56,21 @@ def scores(run: str) -> Path:
     return DATA / "scores" / f"{run}.zarr"
 
 
+def feature_map(run: str) -> Path:
+    """Where the test clips of a run lie on its map."""
+    return DATA / "maps" / f"{run}.zarr"
+
+
+def run_page(run: str) -> Path:
+    """A run's page for a browser."""
+    return PAGES / f"{run}.html"
+
+
+def dataset_page(dataset: str) -> Path:
+    """A dataset's page for a browser."""
+    return PAGES / f"{dataset}-clips.html"
+
+
 class Features(NamedTuple):
     """Clips of one side of a protocol and their features, as in the file."""
 
@@ -68,6 +86,14 @@ class Scores(NamedTuple):
     clip: NDArray[np.int64]
     label: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+
+class Map(NamedTuple):
+    """Test clips and their places by pretrained and by untrained features, as in the file."""
+
+    clip: NDArray[np.int64]
+    features: NDArray[np.float32]
+    untrained: NDArray[np.float32]
 
 
 def write_features(run: str, sides: Mapping[str, Features], *, classes: int) -> Path:
@@ -114,6 +140,26 @@ def write_scores(run: str, found: Scores) -> Path:
 def read_scores(run: str) -> Scores:
     """The scores of a run's test clips."""
     return Scores(*_read(scores(run), Scores._fields))
+
+
+def write_map(run: str, found: Map) -> Path:
+    """Writes a run's map, instead of the one that is there."""
+    group = _create(feature_map(run))
+    for name, array in found._asdict().items():
+        group.create_array(name, data=np.ascontiguousarray(array))
+    return feature_map(run)
+
+
+def read_map(run: str) -> Map:
+    """A run's map."""
+    return Map(*_read(feature_map(run), Map._fields))
+
+
+def write_page(path: Path, page: str) -> str:
+    """Writes a page; returns what to say of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page)
+    return f"{path}: {len(page.encode()) / 1e6:.1f} MB, for a browser"
 
 
 def _create(path: Path) -> zarr.Group:

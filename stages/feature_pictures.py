@@ -1,18 +1,17 @@
-"""Draw one run's features: the nearest neighbours of test clips, and a map of the test clips."""
+"""Draw one run's features: nearest neighbours of test clips, and a map, kept for the run's page."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import zarr
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 
 from experiment import artifacts, console, drawing, params
-from experiment.artifacts import Features
+from experiment.artifacts import Features, Map
 from learning.probes import nearest
+from learning.tsne import tsne
 from skeletons import store
 
 QUERIES, NEIGHBOURS = 6, 5
@@ -26,7 +25,9 @@ def main(run: str) -> str:
     group: Any = zarr.open_group(artifacts.store(p.runs[run].dataset), mode="r")
     path = artifacts.FIGURES / run
     drawing.save(retrieval_rows(run, train, test, group), Path(f"{path}-retrieval.png"))
-    drawing.save(feature_map(run, test, p.seed), Path(f"{path}-map.png"))
+    places = map_of(test, p.seed)
+    artifacts.write_map(run, places)
+    drawing.save(feature_map(run, test, places), Path(f"{path}-map.png"))
     return f"{path}-retrieval.png and {path}-map.png"
 
 
@@ -61,23 +62,22 @@ def retrieval_rows(run: str, train: Features, test: Features, group: Any) -> Fig
     return figure
 
 
-def feature_map(run: str, test: Features, seed: int) -> Figure:
-    """The test clips in two dimensions by t-SNE, with pretrained and with untrained features."""
-    label = test.label
-    shown = np.linspace(0, len(label) - 1, min(MAPPED, len(label))).round().astype(int)
-    actions = np.unique(label[shown])
+def map_of(test: Features, seed: int) -> Map:
+    """Test clips in two dimensions by t-SNE of their pretrained and of their untrained features."""
+    rows = np.linspace(0, len(test.clip) - 1, min(MAPPED, len(test.clip))).round().astype(int)
+    return Map(test.clip[rows], tsne(test.features[rows], seed), tsne(test.untrained[rows], seed))
+
+
+def feature_map(run: str, test: Features, places: Map) -> Figure:
+    """The map with pretrained and with untrained features, side by side."""
+    label = test.label[np.searchsorted(test.clip, places.clip)]
+    actions = np.unique(label)
     figure = Figure(figsize=(13, 6), layout="constrained")
-    halves = {"features": "pretrained encoder", "untrained": "untrained encoder"}
-    for axes, (name, title) in zip(figure.subplots(1, 2), halves.items(), strict=True):
-        direction = F.normalize(torch.from_numpy(getattr(test, name)[shown]), dim=1)
-        places = np.eye(len(shown), 2)  # of a few clips there is no map
-        if len(shown) > 3:
-            perplexity = min(30, (len(shown) - 1) / 3)
-            tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-            places = tsne.fit_transform(direction.numpy())
+    halves = {"pretrained encoder": places.features, "untrained encoder": places.untrained}
+    for axes, (title, half) in zip(figure.subplots(1, 2), halves.items(), strict=True):
         colours = drawing.colours(len(actions))
         for number, (action, colour) in enumerate(zip(actions, colours, strict=False)):
-            of_action = places[label[shown] == action]
+            of_action = half[label == action]
             axes.scatter(
                 *of_action.T,
                 s=26,
@@ -92,7 +92,7 @@ def feature_map(run: str, test: Features, seed: int) -> Figure:
     if len(actions) <= 20:
         handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, title="action", loc="outside right center", frameon=False)
-    figure.suptitle(f"{run}: {len(shown)} test clips by their features (t-SNE)", x=0.01, ha="left")
+    figure.suptitle(f"{run}: {len(label)} test clips by their features (t-SNE)", x=0.01, ha="left")
     return figure
 
 

@@ -20,7 +20,7 @@ from experiment import drawing, metrics, page, params
 from experiment.artifacts import Features
 from skeletons.sensors import LAYOUTS
 from stages import report
-from stages.feature_pictures import feature_map
+from stages.feature_pictures import feature_map, map_of
 
 # Charts of all runs together: linear's curves, its accuracies and confusions, and semi's accuracy.
 TOGETHER = 4
@@ -140,7 +140,7 @@ def test_a_few_test_clips_have_a_picture(clips: int) -> None:
     numbers = np.arange(clips)
     features = np.random.default_rng(0).normal(size=(clips, 8)).astype(np.float32)
     test = Features(numbers, numbers, features, features)
-    assert feature_map("run", test, seed=0).axes[0].collections
+    assert feature_map("run", test, map_of(test, seed=0)).axes[0].collections
 
 
 def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
