@@ -103,7 +103,7 @@ function draw(canvas, clip, colours) {
       context.arc(...places[joint], context.lineWidth * 0.9, 0, 2 * Math.PI);
       context.fill();
     });
-    if (view.numbers) {
+    if (view.numbers && wide > 150) {
       context.font = "10px system-ui, sans-serif";
       places.forEach(([x, y], joint) => {
         context.lineWidth = 3;
