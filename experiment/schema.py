@@ -116,7 +116,7 @@ class Dataset(Section):
     format: str = key("module of `skeletons/reading/formats` that reads the archives")
     layout: str = key("the sensor's joints, one of `skeletons/sensors.py`")
     classes: Count = key("number of actions")
-    names: list[str] = key("names of the actions, in the order of their numbers", default=[])
+    names: list[str] = key("names of the actions, one a class, in their order", default=[])
     archives: Archives = key("the files that the dataset consists of")
     protocols: Named[Protocol] = key("ways to divide the clips into training and test")
 

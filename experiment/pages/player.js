@@ -136,10 +136,11 @@ function ruler(context, colours, scale, high) {
 
 /** The directions of x, y and z in a corner. */
 function axes(context, colours, [x, y], wide, high) {
-  const [left, bottom] = [wide - 34, high - 18];
+  const left = wide - 34;
   context.strokeStyle = context.fillStyle = colours.quiet;
   for (const [name, across, up] of [["x", x, 0], ["y", y, 0], ["z", 0, 1]]) {
     if (Math.abs(across) + up < 0.15) continue; // points at the viewer
+    const bottom = high - (name === "y" ? 12 : 18); // x and y may lie over each other
     context.beginPath();
     context.moveTo(left, bottom);
     context.lineTo(left + 20 * across, bottom - 20 * up);
