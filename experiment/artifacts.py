@@ -8,10 +8,14 @@ data/features/RUN.zarr    train/ and test/, each with
   attribute classes         number of actions of the dataset
 data/scores/RUN.zarr      of the linear classifier, for the test clips
     scores (N, classes) float32, clip and label (N,) int64
-data/maps/RUN.zarr        test clips, or some of them, in two dimensions by t-SNE
-    clip (S,) int64, features and untrained (S, 2) float32
+data/maps/RUN.json        2,000 of the test clips at most, with what a page needs to play them
+    test                      of each clip its place in the store, its name and label, `map`: where
+                              it is by t-SNE of its features and of the untrained ones, and `near`:
+                              [place in `train`, distance] of the nearest training clips
+    train                     these training clips; skeleton, clips: the layout and the sides' sizes
 """
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -58,7 +62,7 @@ def scores(run: str) -> Path:
 
 def feature_map(run: str) -> Path:
     """Where the test clips of a run lie on its map."""
-    return DATA / "maps" / f"{run}.zarr"
+    return DATA / "maps" / f"{run}.json"
 
 
 def run_page(run: str) -> Path:
@@ -86,14 +90,6 @@ class Scores(NamedTuple):
     clip: NDArray[np.int64]
     label: NDArray[np.int64]
     scores: NDArray[np.float32]
-
-
-class Map(NamedTuple):
-    """Test clips and their places by pretrained and by untrained features, as in the file."""
-
-    clip: NDArray[np.int64]
-    features: NDArray[np.float32]
-    untrained: NDArray[np.float32]
 
 
 def write_features(run: str, sides: Mapping[str, Features], *, classes: int) -> Path:
@@ -142,17 +138,16 @@ def read_scores(run: str) -> Scores:
     return Scores(*_read(scores(run), Scores._fields))
 
 
-def write_map(run: str, found: Map) -> Path:
+def write_map(run: str, found: dict[str, Any]) -> Path:
     """Writes a run's map, instead of the one that is there."""
-    group = _create(feature_map(run))
-    for name, array in found._asdict().items():
-        group.create_array(name, data=np.ascontiguousarray(array))
+    feature_map(run).parent.mkdir(parents=True, exist_ok=True)
+    feature_map(run).write_text(json.dumps(found, separators=(",", ":")))
     return feature_map(run)
 
 
-def read_map(run: str) -> Map:
+def read_map(run: str) -> dict[str, Any]:
     """A run's map."""
-    return Map(*_read(feature_map(run), Map._fields))
+    return dict(json.loads(feature_map(run).read_text()))
 
 
 def write_page(path: Path, page: str) -> str:

@@ -1,5 +1,6 @@
-"""Draw one run's features: nearest neighbours of test clips, and a map, kept for the run's page."""
+"""Draw one run's features: the nearest neighbours of test clips, and a map of the test clips."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,11 @@ import zarr
 from matplotlib.figure import Figure
 
 from experiment import artifacts, console, drawing, params
-from experiment.artifacts import Features, Map
+from experiment.artifacts import Features
 from learning.probes import nearest
-from learning.tsne import tsne
 from skeletons import store
 
 QUERIES, NEIGHBOURS = 6, 5
-MAPPED = 2000  # clips on the map, evenly spaced among the test clips
 RIGHT, WRONG = "#1a9850", "#d73027"
 
 
@@ -25,9 +24,7 @@ def main(run: str) -> str:
     group: Any = zarr.open_group(artifacts.store(p.runs[run].dataset), mode="r")
     path = artifacts.FIGURES / run
     drawing.save(retrieval_rows(run, train, test, group), Path(f"{path}-retrieval.png"))
-    places = map_of(test, p.seed)
-    artifacts.write_map(run, places)
-    drawing.save(feature_map(run, test, places), Path(f"{path}-map.png"))
+    drawing.save(feature_map(run, artifacts.read_map(run)["test"]), Path(f"{path}-map.png"))
     return f"{path}-retrieval.png and {path}-map.png"
 
 
@@ -62,24 +59,20 @@ def retrieval_rows(run: str, train: Features, test: Features, group: Any) -> Fig
     return figure
 
 
-def map_of(test: Features, seed: int) -> Map:
-    """Test clips in two dimensions by t-SNE of their pretrained and of their untrained features."""
-    rows = np.linspace(0, len(test.clip) - 1, min(MAPPED, len(test.clip))).round().astype(int)
-    return Map(test.clip[rows], tsne(test.features[rows], seed), tsne(test.untrained[rows], seed))
-
-
-def feature_map(run: str, test: Features, places: Map) -> Figure:
-    """The map with pretrained and with untrained features, side by side."""
-    label = test.label[np.searchsorted(test.clip, places.clip)]
+def feature_map(run: str, mapped: Sequence[dict[str, Any]]) -> Figure:
+    """The test clips of the run's map with pretrained and with untrained features."""
+    label = np.array([clip["label"] for clip in mapped])
     actions = np.unique(label)
     figure = Figure(figsize=(13, 6), layout="constrained")
-    halves = {"pretrained encoder": places.features, "untrained encoder": places.untrained}
-    for axes, (title, half) in zip(figure.subplots(1, 2), halves.items(), strict=True):
+    for half, title in enumerate(("pretrained encoder", "untrained encoder")):
+        axes = figure.add_subplot(1, 2, half + 1)
+        places = np.array([clip["map"][half] for clip in mapped], np.float32)
         colours = drawing.colours(len(actions))
         for number, (action, colour) in enumerate(zip(actions, colours, strict=False)):
-            of_action = half[label == action]
+            of_action = places[label == action]
             axes.scatter(
-                *of_action.T,
+                of_action[:, 0],
+                of_action[:, 1],
                 s=26,
                 color=colour,
                 marker="osD^v"[number % 5],

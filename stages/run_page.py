@@ -4,15 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from experiment import artifacts, console, pages, params
-from experiment.artifacts import Features, Map, Scores
-from learning.probes import confusion, nearest
-from skeletons import store
-from skeletons.store import Clips
+from experiment.artifacts import Scores
+from learning.probes import confusion
 
-NEIGHBOURS, GUESSES = 3, 3
+GUESSES = 3
 
 
 def main(run: str) -> str:
@@ -20,69 +17,35 @@ def main(run: str) -> str:
     described = p.runs[run]
     synthetic = p.sources[described.dataset] == "synthetic"
     names = [] if synthetic else p.datasets[described.dataset].names
-    train, test = (artifacts.read_features(run, side) for side in ("train", "test"))
-    shown = content(
-        store.read(artifacts.store(described.dataset)),
-        train,
-        test,
-        artifacts.read_scores(run),
-        artifacts.read_map(run),
-    )
-    described_run = {"run": run, "synthetic": synthetic, **described.model_dump()}
-    actions = pages.actions(artifacts.classes(run), names)
-    page = pages.fill("run.html", described_run | {"actions": actions} | shown)
-    return artifacts.write_page(artifacts.run_page(run), page)
-
-
-def content(
-    clips: Clips, train: Features, test: Features, scores: Scores, places: Map
-) -> dict[str, Any]:
-    """What the page shows: the clips of the map and their nearest training clips, which all play,
-    and the confusion matrix of all test clips.
-    """
-    rows = np.searchsorted(test.clip, places.clip)
-    near = nearest(
-        torch.from_numpy(test.features[rows]),
-        torch.from_numpy(train.features),
-        k=min(NEIGHBOURS, len(train.label)),
-    ).numpy()
-    distance = cosine_distance(test.features[rows], train.features[near])
-    gallery, near = np.unique(near, return_inverse=True)
-    guesses = torch.from_numpy(scores.scores[rows]).softmax(1).topk(min(GUESSES, clips.classes))
-
-    matrix = confusion(
-        torch.from_numpy(scores.scores).argmax(1), torch.from_numpy(test.label), clips.classes
-    )
-    shown = [
-        {
-            **pages.playing(clips, int(clip)),
-            "guesses": [[int(a), round(float(q), 3)] for q, a in zip(*guess, strict=True)],
-            "near": [[int(n), round(float(d), 3)] for n, d in zip(*found, strict=True)],
-            "map": [[round(float(v), 2) for v in place] for place in both],
-        }
-        for clip, guess, found, both in zip(
-            places.clip,
-            zip(*guesses, strict=True),
-            zip(near.reshape(distance.shape), distance, strict=True),
-            zip(places.features, places.untrained, strict=True),
-            strict=True,
-        )
-    ]
-    return {
-        "skeleton": pages.skeleton(clips.layout),
-        "clips": {"training": len(train.clip), "test": len(test.clip)},
-        "confusion": [[i, j, int(matrix[i, j])] for i, j in matrix.nonzero().tolist()],
-        "test": shown,
-        "train": [pages.playing(clips, int(train.clip[row])) for row in gallery],
+    scores = artifacts.read_scores(run)
+    page = {
+        "run": run,
+        "synthetic": synthetic,
+        **described.model_dump(),
+        "actions": pages.actions(scores.scores.shape[1], names),
+        **content(artifacts.read_map(run), scores),
     }
+    return artifacts.write_page(artifacts.run_page(run), pages.fill("run.html", page))
 
 
-def cosine_distance(
-    queries: NDArray[np.float32], found: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """1 - cosine of each query (Q, D) to each of its `found` (Q, k, D): (Q, k)."""
-    length = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(found, axis=2)
-    return 1 - np.einsum("qd,qkd->qk", queries, found) / np.maximum(length, 1e-12)
+def content(mapped: dict[str, Any], scores: Scores) -> dict[str, Any]:
+    """A run's map with what the linear classifier says of each clip, and the confusion matrix of
+    all test clips.
+    """
+    logits = torch.from_numpy(scores.scores)
+    rows = np.searchsorted(scores.clip, [clip["clip"] for clip in mapped["test"]])
+    shares, actions = logits[rows].softmax(1).topk(min(GUESSES, logits.shape[1]))
+    guesses = [
+        [[action, round(share, 3)] for action, share in zip(*both, strict=True)]
+        for both in zip(actions.tolist(), shares.tolist(), strict=True)
+    ]
+    matrix = confusion(logits.argmax(1), torch.from_numpy(scores.label), logits.shape[1])
+    return mapped | {
+        "confusion": [[i, j, int(matrix[i, j])] for i, j in matrix.nonzero().tolist()],
+        "test": [
+            clip | {"guesses": guess} for clip, guess in zip(mapped["test"], guesses, strict=True)
+        ],
+    }
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from test_playing import ACTIONS, made
 
 from experiment import pages
-from stages import dataset_page, run_page
+from stages import dataset_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 if not CHROMIUM:
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     described["actions"] = pages.actions(ACTIONS, ["wave", "sit down", "stand up", "fall <over>"])
     for run, protocol, seed in (("one", "xsub", 0), ("two", "xsub", 1), ("far", "xview", 2)):
         named = described | {"run": run, "protocol": protocol, "stream": "joint"}
-        page = pages.fill("run.html", named | run_page.content(*made(seed=seed)))
+        page = pages.fill("run.html", named | made(seed=seed).page())
         (folder / f"{run}.html").write_text(page)
     page = pages.fill("dataset.html", described | dataset_page.content(made().clips))
     (folder / "mine-clips.html").write_text(page)

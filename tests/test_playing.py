@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from experiment import pages
-from experiment.artifacts import Features, Map, Scores
+from experiment.artifacts import Features, Scores
 from skeletons.sensors import KINECT_V2
 from skeletons.store import Clips
-from stages import dataset_page, run_page
+from stages import dataset_page, feature_map, run_page
 
 ACTIONS = 4
 
@@ -24,7 +24,11 @@ class Made(NamedTuple):
     train: Features
     test: Features
     scores: Scores
-    places: Map
+
+    def page(self) -> dict[str, Any]:
+        """What the run's page shows."""
+        mapped = feature_map.content(self.clips, self.train, self.test, seed=0)
+        return run_page.content(mapped, self.scores)
 
 
 def made(count: int = 48, *, seed: int = 0) -> Made:
@@ -59,8 +63,7 @@ def made(count: int = 48, *, seed: int = 0) -> Made:
         sides.append(Features(rows, label[rows].astype(np.int64), *both))
     train, test = sides
     scores = rng.normal(3 * np.eye(ACTIONS)[test.label], 2).astype(np.float32)
-    both = (rng.normal(0, 9, (len(test.clip), 2)).astype(np.float32) for _ in "ab")
-    return Made(clips, train, test, Scores(test.clip, test.label, scores), Map(test.clip, *both))
+    return Made(clips, train, test, Scores(test.clip, test.label, scores))
 
 
 def decoded(motion: dict[str, Any]) -> np.ndarray:
@@ -105,8 +108,9 @@ def test_a_page_holds_its_data_and_asks_for_nothing_else(template: str) -> None:
 
 
 def test_a_run_page_says_what_the_run_says() -> None:
-    clips, train, test, scores, places = made()
-    shown = run_page.content(clips, train, test, scores, places._replace(clip=places.clip))
+    run = made()
+    _, train, test, scores = run
+    shown = run.page()
     assert [clip["name"] for clip in shown["test"]] == [f"C{clip:03}" for clip in test.clip]
     for row, clip in enumerate(shown["test"]):
         chance = np.exp(scores.scores[row]) / np.exp(scores.scores[row]).sum()
@@ -126,13 +130,16 @@ def test_a_run_page_says_what_the_run_says() -> None:
         assert cells.get(cell, 0) == count
 
 
-def test_a_map_of_some_test_clips_has_those_alone_and_the_matrix_has_all() -> None:
-    clips, train, test, scores, places = made()
-    few = Map(*(array[::3] for array in places))
-    shown = run_page.content(clips, train, test, scores, few)
-    whole = run_page.content(clips, train, test, scores, places)
-    some = [{**clip, "near": None} for clip in shown["test"]]
-    assert some == [{**clip, "near": None} for clip in whole["test"][::3]]
+def test_a_map_of_some_test_clips_has_those_alone_and_the_matrix_has_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = made(50)
+    whole = run.page()
+    monkeypatch.setattr(feature_map, "MAPPED", 9)
+    shown = run.page()
+    own = ("name", "label", "guesses", "motion")
+    some, all_of_it = ([[clip[k] for k in own] for clip in page["test"]] for page in (shown, whole))
+    assert some == all_of_it[::3]
     assert shown["confusion"] == whole["confusion"]
     used = {place for clip in shown["test"] for place, _ in clip["near"]}
     assert used == set(range(len(shown["train"])))
@@ -148,7 +155,6 @@ def test_a_dataset_page_has_clips_of_every_action() -> None:
 
 def test_a_page_of_two_thousand_clips_and_their_neighbours_is_below_30_mb() -> None:
     """NTU-60: no clip is a neighbour of two, and a fifth of the clips have two people."""
-    clips, train, test, scores, places = made(100)
-    shown = run_page.content(clips, train, test, scores, places)
+    shown = made(100).page()
     clip = len(json.dumps(shown)) / (len(shown["test"]) + len(shown["train"]))
     assert 2000 * 4 * clip < 28e6

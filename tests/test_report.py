@@ -18,10 +18,10 @@ from clone import ROOT, Clone
 from matplotlib.figure import Figure
 
 from experiment import drawing, metrics, page, params
-from experiment.artifacts import Features
+from learning.tsne import tsne
 from skeletons.sensors import LAYOUTS
 from stages import report
-from stages.feature_pictures import feature_map, map_of
+from stages.feature_pictures import feature_map
 
 # Charts of all runs together: linear's curves, its accuracies and confusions, and semi's accuracy.
 TOGETHER = 4
@@ -138,10 +138,10 @@ def test_an_experiment_without_runs_has_a_report(
 
 @pytest.mark.parametrize("clips", [1, 2, 4])
 def test_a_few_test_clips_have_a_picture(clips: int) -> None:
-    numbers = np.arange(clips)
     features = np.random.default_rng(0).normal(size=(clips, 8)).astype(np.float32)
-    test = Features(numbers, numbers, features, features)
-    assert feature_map("run", test, map_of(test, seed=0)).axes[0].collections
+    places = tsne(features, seed=0).tolist()
+    mapped = [{"label": label, "map": [place, place]} for label, place in enumerate(places)]
+    assert all(axes.collections for axes in feature_map("run", mapped).axes)
 
 
 def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
