@@ -34,7 +34,7 @@ def content(clips: Clips, train: Features, test: Features, seed: int) -> dict[st
     ).numpy()
     distance = cosine_distance(test.features[rows], train.features[near])
     gallery, places = np.unique(near, return_inverse=True)
-    found = np.stack([places.reshape(near.shape), distance.round(3)], axis=2).tolist()
+    found = np.stack([places.reshape(near.shape), distance.astype(float).round(3)], axis=2).tolist()
     halves = [tsne(array[rows], seed) for array in (test.features, test.untrained)]
     shown = zip(test.clip[rows].tolist(), np.stack(halves, axis=1).tolist(), found, strict=True)
     return {

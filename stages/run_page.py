@@ -43,7 +43,8 @@ def content(mapped: dict[str, Any], scores: Scores) -> dict[str, Any]:
     return mapped | {
         "confusion": [[i, j, int(matrix[i, j])] for i, j in matrix.nonzero().tolist()],
         "test": [
-            clip | {"guesses": guess} for clip, guess in zip(mapped["test"], guesses, strict=True)
+            clip | {"map": np.round(clip["map"], 2).tolist(), "guesses": guess}
+            for clip, guess in zip(mapped["test"], guesses, strict=True)
         ],
     }
 
