@@ -208,7 +208,7 @@ def test_two_runs_of_a_protocol_stand_side_by_side_on_one_clip(opened: Open, fol
     page.set_input_files("#other", folder / "two.html")
     page.wait_for_selector("#runs h2:has-text('two')")
     theirs = {clip["name"]: clip for clip in page.evaluate("runs[1].test")}
-    page.select_option("#outcome", "right here, wrong there")
+    page.select_option("#outcome", "right only here")
 
     def right(clip: dict[str, Any]) -> bool:
         return bool(clip["guesses"][0][0] == clip["label"])
