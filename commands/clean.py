@@ -14,6 +14,8 @@ from pathlib import Path
 
 from experiment import pipeline
 
+KINDS = (".zarr", ".json", ".csv", ".pt", ".png", ".html")  # of files that stages write
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -38,7 +40,7 @@ def leftovers() -> Iterator[Path]:
     for folder in sorted(folders):
         for path in sorted(folder.glob("*")):
             hidden = path.name.startswith(".")
-            output = path.suffix in (".zarr", ".json", ".csv", ".pt", ".png") or path.is_dir()
+            output = path.suffix in KINDS or path.is_dir()
             if not hidden and output and path not in written and path not in folders:
                 yield path
 

@@ -8,8 +8,14 @@ data/features/RUN.zarr    train/ and test/, each with
   attribute classes         number of actions of the dataset
 data/scores/RUN.zarr      of the linear classifier, for the test clips
     scores (N, classes) float32, clip and label (N,) int64
+data/maps/RUN.json        2,000 of the test clips at most, with what a page needs to play them
+    test                      of each clip its place in the store, its name and label, `map`: where
+                              it is by t-SNE of its features and of the untrained ones, and `near`:
+                              [place in `train`, distance] of the nearest training clips
+    train                     these training clips; skeleton, clips: the layout and the sides' sizes
 """
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -23,6 +29,7 @@ from numpy.typing import NDArray
 DATA = Path("data")
 SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
 FIGURES = DATA / "figures"
+PAGES = DATA / "pages"
 _ROWS = 4096  # of a chunk of features
 
 
@@ -49,6 +56,21 @@ def features(run: str) -> Path:
 def scores(run: str) -> Path:
     """A run's scores of the test clips by its linear classifier."""
     return DATA / "scores" / f"{run}.zarr"
+
+
+def feature_map(run: str) -> Path:
+    """Where the test clips of a run lie on its map."""
+    return DATA / "maps" / f"{run}.json"
+
+
+def run_page(run: str) -> Path:
+    """A run's page for a browser."""
+    return PAGES / f"{run}.html"
+
+
+def dataset_page(dataset: str) -> Path:
+    """A dataset's page for a browser."""
+    return PAGES / f"{dataset}-clips.html"
 
 
 class Features(NamedTuple):
@@ -100,6 +122,25 @@ def write_scores(run: str, found: Scores) -> Path:
 def read_scores(run: str) -> Scores:
     """The scores of a run's test clips."""
     return Scores(*_read(scores(run), Scores._fields))
+
+
+def write_map(run: str, found: dict[str, Any]) -> Path:
+    """Writes a run's map, instead of the one that is there."""
+    feature_map(run).parent.mkdir(parents=True, exist_ok=True)
+    feature_map(run).write_text(json.dumps(found, separators=(",", ":")))
+    return feature_map(run)
+
+
+def read_map(run: str) -> dict[str, Any]:
+    """A run's map."""
+    return dict(json.loads(feature_map(run).read_text()))
+
+
+def write_page(path: Path, page: str) -> str:
+    """Writes a page; returns what to say of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page)
+    return f"{path}: {len(page.encode()) / 1e6:.1f} MB, for a browser"
 
 
 def _create(path: Path) -> zarr.Group:

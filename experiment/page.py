@@ -119,7 +119,9 @@ def transfer_table(
 
 
 def pictures(p: Params, dataset: str) -> list[str]:
-    """The pictures of the dataset, its views and its first run; links to those of other runs."""
+    """The pictures of the dataset, its views and its first run; links to those of the others, and
+    to the pages on which clips play.
+    """
     shown, *others = [name for name, run in p.runs.items() if run.dataset == dataset] or [""]
     parts = [
         "### Pictures",
@@ -131,7 +133,9 @@ def pictures(p: Params, dataset: str) -> list[str]:
     for run in others:
         links = (f"[{kind}](../data/figures/{run}-{kind}.png)" for kind in PICTURES)
         parts.append(f"{run}: {', '.join(links)}")
-    return parts
+    played = {f"clips of {dataset}": f"{dataset}-clips"} | {r: r for r in (shown, *others) if r}
+    links = (f"[{title}](../data/pages/{name}.html)" for title, name in played.items())
+    return [*parts, f"In a browser, with clips that play: {', '.join(links)}"]
 
 
 def beside(published: Mapping[str, Any], kind: str, columns: Iterable[str]) -> list[str]:

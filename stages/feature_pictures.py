@@ -1,14 +1,13 @@
 """Draw one run's features: the nearest neighbours of test clips, and a map of the test clips."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import zarr
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 
 from experiment import artifacts, console, drawing, params
 from experiment.artifacts import Features
@@ -16,7 +15,6 @@ from learning.probes import nearest
 from skeletons import store
 
 QUERIES, NEIGHBOURS = 6, 5
-MAPPED = 2000  # clips on the map, evenly spaced among the test clips
 RIGHT, WRONG = "#1a9850", "#d73027"
 
 
@@ -26,7 +24,7 @@ def main(run: str) -> str:
     group: Any = zarr.open_group(artifacts.store(p.runs[run].dataset), mode="r")
     path = artifacts.FIGURES / run
     drawing.save(retrieval_rows(run, train, test, group), Path(f"{path}-retrieval.png"))
-    drawing.save(feature_map(run, test, p.seed), Path(f"{path}-map.png"))
+    drawing.save(feature_map(run, artifacts.read_map(run)["test"]), Path(f"{path}-map.png"))
     return f"{path}-retrieval.png and {path}-map.png"
 
 
@@ -61,25 +59,20 @@ def retrieval_rows(run: str, train: Features, test: Features, group: Any) -> Fig
     return figure
 
 
-def feature_map(run: str, test: Features, seed: int) -> Figure:
-    """The test clips in two dimensions by t-SNE, with pretrained and with untrained features."""
-    label = test.label
-    shown = np.linspace(0, len(label) - 1, min(MAPPED, len(label))).round().astype(int)
-    actions = np.unique(label[shown])
+def feature_map(run: str, mapped: Sequence[dict[str, Any]]) -> Figure:
+    """The test clips of the run's map with pretrained and with untrained features."""
+    label = np.array([clip["label"] for clip in mapped])
+    actions = np.unique(label)
     figure = Figure(figsize=(13, 6), layout="constrained")
-    halves = {"features": "pretrained encoder", "untrained": "untrained encoder"}
-    for axes, (name, title) in zip(figure.subplots(1, 2), halves.items(), strict=True):
-        direction = F.normalize(torch.from_numpy(getattr(test, name)[shown]), dim=1)
-        places = np.eye(len(shown), 2)  # of a few clips there is no map
-        if len(shown) > 3:
-            perplexity = min(30, (len(shown) - 1) / 3)
-            tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-            places = tsne.fit_transform(direction.numpy())
+    for half, title in enumerate(("pretrained encoder", "untrained encoder")):
+        axes = figure.add_subplot(1, 2, half + 1)
+        places = np.array([clip["map"][half] for clip in mapped], np.float32)
         colours = drawing.colours(len(actions))
         for number, (action, colour) in enumerate(zip(actions, colours, strict=False)):
-            of_action = places[label[shown] == action]
+            of_action = places[label == action]
             axes.scatter(
-                *of_action.T,
+                of_action[:, 0],
+                of_action[:, 1],
                 s=26,
                 color=colour,
                 marker="osD^v"[number % 5],
@@ -92,7 +85,7 @@ def feature_map(run: str, test: Features, seed: int) -> Figure:
     if len(actions) <= 20:
         handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, title="action", loc="outside right center", frameon=False)
-    figure.suptitle(f"{run}: {len(shown)} test clips by their features (t-SNE)", x=0.01, ha="left")
+    figure.suptitle(f"{run}: {len(label)} test clips by their features (t-SNE)", x=0.01, ha="left")
     return figure
 
 

@@ -24,6 +24,7 @@ LEFT = [
     "data/mine.zarr/zarr.json",
     "data/weights/old.pt",
     "data/figures/old-map.png",
+    "data/pages/old.html",
     "metrics/linear/old.json",
     "metrics/linear/old-epochs.json",
     "metrics/semi/old.json",
@@ -59,9 +60,9 @@ def test_clean_lists_and_removes_what_no_stage_of_the_experiment_writes(tmp_path
     said = run("clean", cwd=tmp_path).splitlines()
     expected = {name.removesuffix("/zarr.json") for name in LEFT}
     assert set(said[:-1]) == expected
-    assert said[-1] == "6 left over; --remove removes them"
+    assert said[-1] == "7 left over; --remove removes them"
     assert all((tmp_path / name).exists() for name in OURS + LEFT)
-    assert run("clean", "--remove", cwd=tmp_path).splitlines()[-1] == "6 removed"
+    assert run("clean", "--remove", cwd=tmp_path).splitlines()[-1] == "7 removed"
     assert [name for name in OURS + LEFT if (tmp_path / name).exists()] == OURS
     assert run("clean", cwd=tmp_path).startswith("0 left over")
 

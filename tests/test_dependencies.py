@@ -1,7 +1,7 @@
 """Which module imports which: arrows go down only, and dvc.yaml names what a result depends on.
 
 The imports are read from the source, those within functions too. A package that imports its modules
-by name (`importlib`) stands for all of them.
+by name (`importlib`), or reads files that lie beside its code, stands for all of them.
 """
 
 import ast
@@ -72,7 +72,8 @@ def closure(file: Path) -> set[str]:
     while waiting:
         file = waiting.pop()
         name = file.relative_to(ROOT).as_posix()
-        if file.name == "__init__.py" and "importlib.import_module(" in file.read_text():
+        by_name = ("importlib.import_module(", "Path(__file__).parent")
+        if file.name == "__init__.py" and any(way in file.read_text() for way in by_name):
             name = f"{file.parent.relative_to(ROOT).as_posix()}/"
         if name in needed | NOT_TRACKED:
             continue

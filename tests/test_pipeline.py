@@ -78,13 +78,14 @@ def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
         described["protocols"]["xview"]["train"]["camera"] = [1]
         described["protocols"]["mine"] = {"train": {"subject": "odd"}}
         file.write_text(yaml.safe_dump(described))
-        # The dataset's own picture depends on the whole file.
-        assert clone.stale() == {"check", "clip_pictures@ntu60"}
+        # Those have the names of the file's actions.
+        pages = {"clip_pictures", "run_page", "dataset_page"}
+        stale = {name.split("@")[0] for name in clone.stale()}
+        assert stale == {"check"} | pages
         described["protocols"]["xsub"]["train"]["subject"].append(3)
         file.write_text(yaml.safe_dump(described))
         stale = {name.split("@")[0] for name in clone.stale()}
-        retrained = {"pretrain", "embed", "semi", "supervised"}
-        assert stale == {"check", "clip_pictures"} | retrained
+        assert stale == {"check", "pretrain", "embed", "semi", "supervised"} | pages
     finally:
         file.write_text(before)
 
@@ -113,10 +114,10 @@ def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(clone: Clo
     assert clone.stale() == set()
 
 
-def test_a_changed_probe_runs_the_probe_and_the_report_only(clone: Clone) -> None:
+def test_a_changed_probe_runs_the_probe_the_page_and_the_report_only(clone: Clone) -> None:
     clone.change({"linear": {"lr": 0.5}})
     ran = {stage.split("@")[0] for stage in clone.ran("repro")}
-    assert ran == {"check", "linear", "ensemble", "report"}
+    assert ran == {"check", "linear", "ensemble", "run_page", "report"}
 
 
 def test_a_run_is_a_function_of_its_parameters(clone: Clone) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+import vl_convert
 import yaml
 from clone import ROOT, Clone
 from matplotlib.figure import Figure
 
 from experiment import drawing, metrics, page, params
-from experiment.artifacts import Features
+from learning.tsne import tsne
 from skeletons.sensors import LAYOUTS
 from stages import report
 from stages.feature_pictures import feature_map
@@ -137,10 +138,10 @@ def test_an_experiment_without_runs_has_a_report(
 
 @pytest.mark.parametrize("clips", [1, 2, 4])
 def test_a_few_test_clips_have_a_picture(clips: int) -> None:
-    numbers = np.arange(clips)
     features = np.random.default_rng(0).normal(size=(clips, 8)).astype(np.float32)
-    test = Features(numbers, numbers, features, features)
-    assert feature_map("run", test, seed=0).axes[0].collections
+    places = tsne(features, seed=0).tolist()
+    mapped = [{"label": label, "map": [place, place]} for label, place in enumerate(places)]
+    assert all(axes.collections for axes in feature_map("run", mapped).axes)
 
 
 def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -222,6 +223,41 @@ def test_a_change_shows_in_both_diffs(clone: Clone, tmp_path: Path) -> None:
     clone.dvc("plots", "diff", "HEAD", "--out", str(tmp_path))
     for chart in specs((tmp_path / "index.html").read_text()):
         assert {row["rev"] for row in chart["data"]["values"]} == {"HEAD", "workspace"}
+
+
+WIDTH = 1280 - 90  # of a chart in a window of 1280 pixels: less margins, frame and scroll bar
+
+
+@pytest.mark.parametrize(
+    "template", ["actions", "confusions", "curves", "fractions", "pretraining"]
+)
+def test_a_chart_of_many_runs_and_actions_fits_a_window(template: str) -> None:
+    """Two revisions, nine runs and 120 actions, as wide as vl-convert draws them."""
+    runs = [f"ntu120-xsub-{name}" for name in "abcdefghi"]
+    if template == "pretraining":
+        header = (ROOT / "metrics/pretrain/ntu60-xsub.csv").read_text().splitlines()[0].split(",")
+        values: list[dict[str, Any]] = [dict.fromkeys([*header, "linear_top1"], n) for n in (1, 2)]
+        x, y = "epoch", "loss"
+    else:
+        x, y, *more = {
+            "actions": ("action", "top1"),
+            "confusions": ("predicted", "actual", "clips"),
+            "curves": ("epoch", "value", "quantity"),
+            "fractions": ("fraction", "top1", "std"),
+        }[template]
+        values = [
+            {"run": r, x: n, y: n, **dict.fromkeys(more, n)} for r in runs for n in range(120)
+        ]
+        for row in values:
+            row |= {"quantity": report.LINEAR[list(report.LINEAR)[row[x] % 4]]} if more else {}
+    rows = [row | {"rev": rev} for row in values for rev in ("main", "a-longer-name")]
+    chart = (ROOT / f".dvc/plots/{template}.json").read_text()
+    chart = chart.replace('"<DVC_METRIC_DATA>"', json.dumps(rows)).replace("<DVC_METRIC_X>", x)
+    chart = chart.replace("<DVC_METRIC_Y>", y).replace("<DVC_METRIC_X_LABEL>", x)
+    drawn = vl_convert.vegalite_to_svg(chart.replace("<DVC_METRIC_TITLE>", "A title of a chart"))
+    (width,) = re.findall(r'<svg[^>]* width="([\d.]+)"', drawn)
+    assert float(width) <= WIDTH
+    assert ">main<" in drawn or ", main<" in drawn, "no revision is named"
 
 
 # ---- Pictures ------------------------------------------------------------------------------------

@@ -53,13 +53,16 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     assert colleague.ran("repro", "--allow-missing") == set()
     colleague.change({"linear": {"lr": 1.5}})
     ran = colleague.ran("repro", "--pull", "--allow-missing")
-    assert {stage.split("@")[0] for stage in ran} == {"check", "linear", "ensemble", "report"}
+    stages = {"check", "linear", "ensemble", "run_page", "report"}
+    assert {stage.split("@")[0] for stage in ran} == stages
     shown = re.findall(
         "^Running stage '(.*)':$", (ROOT / "docs/sharing.md").read_text(), re.MULTILINE
     )
     assert ran == set(shown)
     assert {path.name for path in (colleague.path / "data").iterdir() if path.is_dir()} == {
         "features",
+        "maps",
+        "pages",
         "scores",
     }
 

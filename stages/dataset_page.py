@@ -1,0 +1,44 @@
+"""Make a dataset's page: clips of every action and subject playing, to see that they are right."""
+
+from typing import Any
+
+import numpy as np
+
+from experiment import artifacts, console, pages, params
+from skeletons import store
+from skeletons.store import Clips
+
+OF_ACTION = 24  # clips of an action, evenly spaced among them
+
+
+def main(dataset: str) -> str:
+    p = params.read()
+    synthetic = p.sources[dataset] == "synthetic"
+    clips = store.read(artifacts.store(dataset))
+    actions = pages.actions(clips.classes, [] if synthetic else p.datasets[dataset].names)
+    described = {"dataset": dataset, "synthetic": synthetic, "actions": actions}
+    page = pages.fill("dataset.html", described | content(clips))
+    return artifacts.write_page(artifacts.dataset_page(dataset), page)
+
+
+def content(clips: Clips) -> dict[str, Any]:
+    """What the page shows: some clips of every action, and how large the dataset is."""
+    chosen: list[int] = []
+    for action in np.unique(clips.label):
+        of_action = np.flatnonzero(clips.label == action)
+        count = min(OF_ACTION, len(of_action))
+        chosen += of_action[np.linspace(0, len(of_action) - 1, count).round().astype(int)].tolist()
+    return {
+        "skeleton": pages.skeleton(clips.layout),
+        "clips": len(clips),
+        "counts": {
+            "actions": len(np.unique(clips.label)),
+            "subjects": len(np.unique(clips.subject)),
+            "cameras": len(np.unique(clips.camera)),
+        },
+        "shown": [pages.playing(clips, clip) for clip in sorted(chosen)],
+    }
+
+
+if __name__ == "__main__":
+    console.run(main)
