@@ -31,7 +31,7 @@ def poses(
 ) -> None:
     """Draws the frames of a prepared clip (T, M, V, 3), one skeleton at each of `places` (T,).
 
-    Seen from the front: x to the right, z up; `height` metres are one unit of the plot upwards and
+    Seen from behind: x to the right, z up; `height` metres are one unit of the plot upwards and
     `width` units sideways. Masked joints (V,) are hollow, their bones dotted; of masked frames (T,)
     a pale trace is left.
     """
