@@ -53,6 +53,10 @@ def scores(run: str) -> Path:
     return DATA / "scores" / f"{run}.zarr"
 
 
+# What dvc.yaml makes of a null in place of a run: a file that DVC finds there, and nothing reads.
+NO_SCORES = scores("None")
+
+
 class Features(NamedTuple):
     """Clips of one side of a protocol and their features, as in the file."""
 

@@ -1,7 +1,7 @@
 """Artifacts that an earlier commit wrote are read for ever: a store, weights, features, scores.
 
-`python tests/test_old_artifacts.py tests/golden/artifacts.tar.xz` writes the file as the working tree
-does. It is not to be written again: what was written before is what a later reader must read. A
+`python tests/test_old_artifacts.py tests/golden/artifacts.tar.xz` writes the file as the tree does
+today. It is not to be written again: what was written before is what a later reader must read. A
 changed schema gets a second file beside it.
 """
 
