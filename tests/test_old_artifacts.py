@@ -1,4 +1,4 @@
-"""Artifacts that an earlier commit wrote are read for ever: a store, weights, features, scores.
+"""Artifacts that an earlier commit wrote are read for ever: a store, weights and what came of them.
 
 `python tests/test_old_artifacts.py tests/golden/artifacts.tar.xz` writes the file as the tree does
 today. It is not to be written again: what was written before is what a later reader must read. A
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from experiment import artifacts
-from experiment.artifacts import Features, Scores
+from experiment.artifacts import Classifier, Features, Scores
 from learning.clips import DeviceClips
 from learning.views import evaluation_view
 from model.encoder import Encoder, load_encoder, save_encoder
@@ -65,7 +65,12 @@ def write() -> None:
 
     sides = {"train": side([0, 2]), "test": side([1])}
     artifacts.write_features(RUN, sides, classes=CLASSES)
-    scores = np.array([[0.25, -1.0, 2.5]], np.float32)
+    classifier = Classifier(
+        random.normal(size=(CLASSES, 8)).astype(np.float32).round(3),
+        np.array([0.25, 0.5, -1], np.float32),
+    )
+    artifacts.write_classifier(RUN, classifier)
+    scores = sides["test"].features @ classifier.weight.T + classifier.bias
     artifacts.write_scores(RUN, Scores(sides["test"].clip, sides["test"].label, scores))
 
 
@@ -114,10 +119,12 @@ def test_old_weights_give_the_old_features_of_the_old_clips(side: str, rows: lis
 
 
 @pytest.mark.usefixtures("_old")
-def test_old_scores_are_read() -> None:
-    old = artifacts.read_scores(RUN)
+def test_an_old_classifier_gives_the_old_scores_of_the_old_features() -> None:
+    old, features = artifacts.read_scores(RUN), artifacts.read_features(RUN, "test")
     assert (old.clip.tolist(), old.label.tolist()) == ([1], [2])
-    assert old.scores.tolist() == [[0.25, -1.0, 2.5]]
+    weight, bias = artifacts.read_classifier(RUN)
+    assert bias.tolist() == [0.25, 0.5, -1]
+    np.testing.assert_allclose(features.features @ weight.T + bias, old.scores, rtol=1e-4)
 
 
 if __name__ == "__main__":
