@@ -7,6 +7,7 @@ learns, not how well SCD-Net recognises actions.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiment import machine
 from experiment.schema import Ensemble, Params
 
 Figures = Mapping[str, Any]  # by kind of evaluation and name: its figures
@@ -33,7 +34,7 @@ def page(p: Params, found: Figures, published: Mapping[str, Any]) -> str:
 
 
 def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset: str) -> list[str]:
-    """Linear evaluation, ensembles and retrieval of the dataset's runs."""
+    """Linear evaluation, ensembles and retrieval of the dataset's runs, and where they ran."""
     runs = {name: run for name, run in p.runs.items() if run.dataset == dataset}
     ensembles = {n: e for n, e in p.ensembles.items() if set(e.runs.values()) <= set(runs)}
     if not runs:
@@ -55,6 +56,7 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         for name, run in runs.items()
         for figures in [found["retrieval"][name]]
     ]
+    made = [[name, *found["weights"][name].values()] for name in runs]
     head = ["run", "protocol", "stream"]
     return [
         "### Linear evaluation",
@@ -63,6 +65,8 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         "### Retrieval",
         table([*head, "top-1", "untrained"], retrieval),
         *beside(published, "retrieval", [f"{dataset}-{r.protocol}" for r in runs.values()]),
+        "### What the weights were made on",
+        table(["run", *machine.MADE_ON], made),
     ]
 
 
