@@ -7,7 +7,6 @@ learns, not how well SCD-Net recognises actions.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiment import machine
 from experiment.schema import Ensemble, Params
 
 Figures = Mapping[str, Any]  # by kind of evaluation and name: its figures
@@ -56,7 +55,7 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         for name, run in runs.items()
         for figures in [found["retrieval"][name]]
     ]
-    made = [[name, *found["weights"][name].values()] for name in runs]
+    made = {name: found["weights"][name] for name in runs}
     head = ["run", "protocol", "stream"]
     return [
         "### Linear evaluation",
@@ -66,7 +65,9 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         table([*head, "top-1", "untrained"], retrieval),
         *beside(published, "retrieval", [f"{dataset}-{r.protocol}" for r in runs.values()]),
         "### What the weights were made on",
-        table(["run", *machine.MADE_ON], made),
+        table(
+            ["run", *made[next(iter(runs))]], [[run, *row.values()] for run, row in made.items()]
+        ),
     ]
 
 
