@@ -1,4 +1,4 @@
-"""Where the artifacts lie, and how features and scores are written and read.
+"""Where the artifacts lie, and how features, classifiers and scores are written and read.
 
 data/features/RUN.zarr    train/ and test/, each with
     clip (N,) int64           the clip's place in the dataset's store
@@ -6,6 +6,8 @@ data/features/RUN.zarr    train/ and test/, each with
     features (N, D) float32   of the pretrained encoder
     untrained (N, D) float32  of the same encoder before it was trained: the floor
   attribute classes         number of actions of the dataset
+data/classifiers/RUN.zarr  the linear classifier of the features: scores = features weight^T + bias
+    weight (classes, D) float32, bias (classes,) float32
 data/scores/RUN.zarr      of the linear classifier, for the test clips
     scores (N, classes) float32, clip and label (N,) int64
 data/maps/RUN.json        2,000 of the test clips at most, with what a page needs to play them
@@ -30,6 +32,7 @@ DATA = Path("data")
 SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
 FIGURES = DATA / "figures"
 PAGES = DATA / "pages"
+EXPORTED = DATA / "exported"  # neither DVC's nor git's
 _ROWS = 4096  # of a chunk of features
 
 
@@ -53,6 +56,11 @@ def features(run: str) -> Path:
     return DATA / "features" / f"{run}.zarr"
 
 
+def classifier(run: str) -> Path:
+    """A run's linear classifier of its features."""
+    return DATA / "classifiers" / f"{run}.zarr"
+
+
 def scores(run: str) -> Path:
     """A run's scores of the test clips by its linear classifier."""
     return DATA / "scores" / f"{run}.zarr"
@@ -73,6 +81,10 @@ def dataset_page(dataset: str) -> Path:
     return PAGES / f"{dataset}-clips.html"
 
 
+# What dvc.yaml makes of a null in place of a run: a file that DVC finds there, and nothing reads.
+NO_SCORES = scores("None")
+
+
 class Features(NamedTuple):
     """Clips of one side of a protocol and their features, as in the file."""
 
@@ -80,6 +92,13 @@ class Features(NamedTuple):
     label: NDArray[np.int64]
     features: NDArray[np.float32]
     untrained: NDArray[np.float32]
+
+
+class Classifier(NamedTuple):
+    """A linear classifier of features, as in the file."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
 
 class Scores(NamedTuple):
@@ -111,12 +130,19 @@ def classes(run: str) -> int:
     return int(str(_open(features(run)).attrs["classes"]))
 
 
+def write_classifier(run: str, found: Classifier) -> Path:
+    """Writes the classifier of a run's features, instead of the one that is there."""
+    return _write(classifier(run), found._asdict())
+
+
+def read_classifier(run: str) -> Classifier:
+    """The linear classifier of a run's features."""
+    return Classifier(*_read(classifier(run), Classifier._fields))
+
+
 def write_scores(run: str, found: Scores) -> Path:
     """Writes the scores of the test clips, instead of those that are there."""
-    group = _create(scores(run))
-    for name, array in found._asdict().items():
-        group.create_array(name, data=np.ascontiguousarray(array))
-    return scores(run)
+    return _write(scores(run), found._asdict())
 
 
 def read_scores(run: str) -> Scores:
@@ -146,6 +172,13 @@ def write_page(path: Path, page: str) -> str:
 def _create(path: Path) -> zarr.Group:
     shutil.rmtree(path, ignore_errors=True)
     return zarr.create_group(path)
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
+    group = _create(path)
+    for name, array in arrays.items():
+        group.create_array(name, data=np.ascontiguousarray(array))
+    return path
 
 
 def _open(path: Path) -> zarr.Group:

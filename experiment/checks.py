@@ -228,14 +228,20 @@ def _runs(p: Params) -> Iterator[str]:
                 f"{source.layout}, that of {transfer.run}"
             )
     for name, ensemble in p.ensembles.items():
-        first = p.runs.get(ensemble.joint)
-        for stream, run in ensemble:
-            yield from _one_of(f"ensembles.{name}.{stream}", run, p.runs)
+        key, runs = f"ensembles.{name}", ensemble.runs
+        if len(runs) < 2:
+            yield f"{key} has a run of {wording.names(runs)}, allowed: of two or three streams"
+        if ensemble.weights and set(ensemble.weights) != set(runs):
+            streams = wording.names(runs)
+            yield f"{key}.weights has {wording.names(ensemble.weights)}, allowed: {streams}"
+        first = p.runs.get(next(iter(runs.values()), ""))
+        for stream, run in runs.items():
+            yield from _one_of(f"{key}.{stream}", run, p.runs)
             if first is None or run not in p.runs:
                 continue
             if p.runs[run] != first.model_copy(update={"stream": stream}):
                 yield (
-                    f"ensembles.{name}.{stream} is {run!r}, allowed: a run of {first.dataset} "
+                    f"{key}.{stream} is {run!r}, allowed: a run of {first.dataset} "
                     f"{first.protocol}, stream {stream}"
                 )
 

@@ -1,4 +1,4 @@
-"""How a stage talks: a progress bar while it works, one line when it is done or cannot be."""
+"""How a stage or command talks: a bar while it works, one line when it is done or cannot be."""
 
 import functools
 import inspect
@@ -23,19 +23,23 @@ def bar(title: str, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
 
 
 def run(main: Callable[..., str]) -> None:
-    """Runs a stage with the command line's arguments and prints what it says it wrote.
-
-    A user's mistake, a file that is not there or a full disk ends the program with what to do about
-    it; anything else is a fault of the program and keeps its traceback.
-    """
+    """Runs a stage with the command line's arguments and prints what it says it wrote."""
     stage = Path(sys.argv[0]).stem
     try:
         inspect.signature(main).bind(*sys.argv[1:])
     except TypeError:
         sys.exit(f"usage: python -m stages.{stage} {' '.join(inspect.signature(main).parameters)}")
-    title = " ".join([stage, *sys.argv[1:]])
+    say(" ".join([stage, *sys.argv[1:]]), lambda: main(*sys.argv[1:]))
+
+
+def say(title: str, work: Callable[[], str]) -> None:
+    """Prints what `work` returns.
+
+    A user's mistake, a file that is not there or a full disk ends the program with what to do about
+    it; anything else is a fault of the program and keeps its traceback.
+    """
     try:
-        if said := main(*sys.argv[1:]):
+        if said := work():
             print(said)
     except (UserError, OSError) as error:
         sys.exit(f"{title}: {error}")

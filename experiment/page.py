@@ -7,7 +7,7 @@ learns, not how well SCD-Net recognises actions.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiment.schema import Params
+from experiment.schema import Ensemble, Params
 
 Figures = Mapping[str, Any]  # by kind of evaluation and name: its figures
 PICTURES = ("retrieval", "map")
@@ -33,9 +33,9 @@ def page(p: Params, found: Figures, published: Mapping[str, Any]) -> str:
 
 
 def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset: str) -> list[str]:
-    """Linear evaluation, ensembles and retrieval of the dataset's runs."""
+    """Linear evaluation, ensembles and retrieval of the dataset's runs, and where they ran."""
     runs = {name: run for name, run in p.runs.items() if run.dataset == dataset}
-    ensembles = {n: e for n, e in p.ensembles.items() if e.joint in runs}
+    ensembles = {n: e for n, e in p.ensembles.items() if set(e.runs.values()) <= set(runs)}
     if not runs:
         return []
     linear: list[list[object]] = [
@@ -45,8 +45,9 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         for keys in [("top1", "top5", "best_top1", "untrained_top1")]
     ]
     linear += [
-        [name, runs[e.joint].protocol, "3 streams", figures["top1"], figures["top5"], "", ""]
+        [name, protocol, combined(e), figures["top1"], figures["top5"], "", ""]
         for name, e in ensembles.items()
+        for protocol in [next(runs[run].protocol for run in e.runs.values())]
         for figures in [found["ensemble"][name]]
     ]
     retrieval = [
@@ -54,6 +55,7 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         for name, run in runs.items()
         for figures in [found["retrieval"][name]]
     ]
+    made = {name: found["weights"][name] for name in runs}
     head = ["run", "protocol", "stream"]
     return [
         "### Linear evaluation",
@@ -62,7 +64,18 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         "### Retrieval",
         table([*head, "top-1", "untrained"], retrieval),
         *beside(published, "retrieval", [f"{dataset}-{r.protocol}" for r in runs.values()]),
+        "### What the weights were made on",
+        table(
+            ["run", *made[next(iter(runs))]], [[run, *row.values()] for run, row in made.items()]
+        ),
     ]
+
+
+def combined(ensemble: Ensemble) -> str:
+    """The streams of an ensemble in words: which, unless all three count alike."""
+    if ensemble.weights:
+        return ", ".join(f"{ensemble.weights[stream]:g} {stream}" for stream in ensemble.runs)
+    return "3 streams" if len(ensemble.runs) == 3 else " and ".join(ensemble.runs)
 
 
 def semi_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset: str) -> list[str]:

@@ -41,8 +41,8 @@ class Entries(dict[str, Any]):
 
 
 def _name(name: str) -> str:
-    if not re.fullmatch(r"[\w-]+", name) or name.isdigit():
-        raise ValueError("a name has letters, digits, - and _, and not only digits")
+    if not re.fullmatch(r"[\w-]+", name) or name.isdigit() or name == "None":
+        raise ValueError("a name has letters, digits, - and _, and not only digits; None is none")
     return name
 
 
@@ -150,9 +150,18 @@ class Transfer(Section):
 
 
 class Ensemble(Section):
-    joint: str = key("a run of the joint stream")
-    bone: str = key("the same of the bone stream")
-    motion: str = key("the same of the motion stream")
+    joint: str | None = key("a run of the joint stream; null: without this stream")
+    bone: str | None = key("the same of the bone stream")
+    motion: str | None = key("the same of the motion stream")
+    weights: dict[str, Positive] = key(
+        "how much each stream counts: `{stream: weight}`; none: all alike", default={}
+    )
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """The runs by their streams, without those that are null."""
+        found = {"joint": self.joint, "bone": self.bone, "motion": self.motion}
+        return {stream: run for stream, run in found.items() if run is not None}
 
 
 class Machine(Section):
@@ -368,7 +377,7 @@ class Params(Section):
     runs: Named[Run] = key("encoders to pretrain and evaluate")
     supervised_runs: Named[Run] = key("encoders to train from scratch with all labels")
     transfers: Named[Transfer] = key("fine-tuning of a run on another dataset")
-    ensembles: Named[Ensemble] = key("means of the scores of three runs")
+    ensembles: Named[Ensemble] = key("means of the scores of two or three runs")
     machine: Machine = key("of this machine; no result depends on it")
     views: Views = key("augmentation in pretraining")
     encoder: Encoder = key("the network")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import einsum, rearrange
 from torch import Tensor
 
 from errors import UserError
@@ -211,9 +211,15 @@ def class_accuracy(matrix: Tensor) -> Tensor:
     return 100 * matrix.diagonal() / matrix.sum(1)
 
 
-def ensemble(scores: Sequence[Tensor]) -> Tensor:
-    """The scores of several classifiers of the same clips as one: the mean of their logits."""
-    return torch.stack(list(scores)).mean(0)
+def ensemble(scores: Sequence[Tensor], weights: Sequence[float] = ()) -> Tensor:
+    """The scores of several classifiers of the same clips as one: the mean of their logits, each
+    counted `weights` times as much, or all alike.
+    """
+    stacked = torch.stack(list(scores))
+    if not weights:
+        return stacked.mean(0)
+    shares = stacked.new_tensor(weights) / sum(weights)
+    return einsum(shares, stacked, "run, run n c -> n c")
 
 
 def _percent(correct: Tensor) -> float:

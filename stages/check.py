@@ -20,6 +20,8 @@ def main() -> str:
         print(f"check: {line}", file=sys.stderr)
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text(f"{params.PATH} is valid\n")
+    artifacts.NO_SCORES.parent.mkdir(exist_ok=True)
+    artifacts.NO_SCORES.write_text("a stream that an ensemble is without\n")
     return f"{CHECKED}: {params.PATH} is valid"
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from experiment import artifacts, console, params
+from experiment import artifacts, console, machine, metrics, params
 from experiment.artifacts import Features
 from learning.clips import DeviceClips
 from learning.features import extract
-from model import distributed
+from model import distributed, weights
 from model.encoder import Encoder, load_encoder
 from model.folding import folded
 from skeletons import protocols, store
@@ -46,6 +46,9 @@ def main(run: str) -> str:
         )
         for side, indices in zip(("train", "test"), split, strict=True)
     }
+    notes = weights.read(artifacts.weights(run)).get("notes", {})
+    made = {name: notes.get(name, "") for name in machine.MADE_ON}
+    metrics.write_rows(f"metrics/weights/{run}.json", [made])
     path = artifacts.write_features(run, sides, classes=clips.classes)
     return f"{path}: {' and '.join(f'{len(part)} clips' for part in split)} for training and test"
 

@@ -1,4 +1,4 @@
-"""Ensemble of three runs of one protocol: the mean of their linear classifiers' scores."""
+"""Ensemble of two or three runs of one protocol: the mean of their linear classifiers' scores."""
 
 import numpy as np
 import torch
@@ -9,12 +9,16 @@ from learning.probes import ensemble, topk_accuracy
 
 
 def main(name: str) -> str:
-    runs = [run for _, run in params.read().ensembles[name]]
+    described = params.read().ensembles[name]
+    runs = list(described.runs.values())
     scores = [artifacts.read_scores(run) for run in runs]
     for run, other in zip(runs, scores, strict=True):
         if not np.array_equal(other.clip, scores[0].clip):
             raise UserError(f"run {run} was tested on other clips than {runs[0]}")
-    mean = ensemble([torch.from_numpy(one.scores) for one in scores])
+    mean = ensemble(
+        [torch.from_numpy(one.scores) for one in scores],
+        [described.weights[stream] for stream in described.runs if described.weights],
+    )
     top1, top5 = topk_accuracy(mean, torch.from_numpy(scores[0].label), (1, 5))
     return metrics.write(f"metrics/ensemble/{name}.json", top1=top1, top5=top5)
 

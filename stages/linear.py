@@ -5,7 +5,7 @@ import sys
 import torch
 
 from experiment import artifacts, console, metrics, params
-from experiment.artifacts import Scores
+from experiment.artifacts import Classifier, Scores
 from learning.probes import Labelled, class_accuracy, confusion, learns_nothing, linear_probe
 from model import distributed
 
@@ -36,6 +36,8 @@ def main(run: str) -> str:
                 file=sys.stderr,
             )
     scores = trained.scores.cpu()
+    parts = (part.cpu().numpy() for part in (trained.weight, trained.bias))
+    artifacts.write_classifier(run, Classifier(*parts))
     artifacts.write_scores(run, Scores(test.clip, test.label, scores.numpy()))
 
     matrix = confusion(scores.argmax(1), test_labels, classes)

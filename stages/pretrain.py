@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from experiment import artifacts, checks, console, metrics, params, scratch
+from experiment import artifacts, checks, console, machine, metrics, params, scratch
 from experiment.schema import Params
 from learning.augment import Augmentations
 from learning.batches import batches
@@ -75,7 +75,7 @@ def main(run: str) -> str:
         return ""
     weights = artifacts.weights(run)
     weights.parent.mkdir(parents=True, exist_ok=True)
-    save_encoder(encoder, weights, **dict(described))
+    save_encoder(encoder, weights, **dict(described), **machine.made_on(device))
     rows = [{**{name: row[name] for name in FIRST if name in row}, **row} for row in curve]
     metrics.write_csv(f"metrics/pretrain/{run}.csv", rows)
     checkpoint.remove()

@@ -1,4 +1,4 @@
-"""Features and scores are read as they were written."""
+"""Artifacts are read as they were written."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiment import artifacts
-from experiment.artifacts import Features, Scores
+from experiment.artifacts import Classifier, Features, Scores
 
 
 def side(clips: int) -> Features:
@@ -16,7 +16,7 @@ def side(clips: int) -> Features:
     return Features(numbers, numbers % 3, *arrays)
 
 
-def test_features_and_scores_are_read_as_they_were_written(
+def test_what_was_written_is_read_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -26,6 +26,10 @@ def test_features_and_scores_are_read_as_they_were_written(
         for ours, array in zip(artifacts.read_features("run", name), written, strict=True):
             np.testing.assert_array_equal(ours, array, strict=True)
     assert artifacts.classes("run") == 7
+    classifier = Classifier(np.ones((7, 4), np.float32), np.zeros(7, np.float32))
+    artifacts.write_classifier("run", classifier)
+    for ours, array in zip(artifacts.read_classifier("run"), classifier, strict=True):
+        np.testing.assert_array_equal(ours, array, strict=True)
     scores = Scores(sides["test"].clip, sides["test"].label, np.ones((3, 7), np.float32))
     artifacts.write_scores("run", scores)
     for ours, array in zip(artifacts.read_scores("run"), scores, strict=True):

@@ -100,6 +100,12 @@ ELSEWHERE = {
         "dvc repro --pull --allow-missing | grep Running",
     ],
     "tests/test_sharing.py::test_a_colleague_pulls_everything_but_the_archives": ["dvc pull"],
+    "tests/test_sharing.py::test_a_clone_labels_a_recording_with_three_artifacts": [
+        "dvc pull data/weights/ntu60-xsub.pt data/classifiers/ntu60-xsub.zarr "
+        "data/features/ntu60-xsub.zarr",
+        "python -m commands.label ntu60-xsub mine",
+        "python -m commands.label ntu60-xsub mine/S001C001P003R001A002.skeleton --every 20 --json",
+    ],
     "tests/test_sharing.py::test_weights_alone": [
         "dvc get <repository> data/weights/ntu60-xsub.pt"
     ],

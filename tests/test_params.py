@@ -53,7 +53,7 @@ def mistakes() -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_project_s_own_files_are_valid(path: Path) -> None:
-    assert params.read(path).model_dump() == yaml.safe_load(path.read_text())
+    assert params.read(path).model_dump(exclude_unset=True) == yaml.safe_load(path.read_text())
 
 
 @pytest.mark.parametrize("path", DATASETS, ids=lambda path: path.stem)
@@ -65,6 +65,7 @@ def test_every_dataset_is_described_validly(path: Path, project: Path) -> None:
 
 NOTHING: dict[str, Any] = {"runs": {}, "transfers": {}, "ensembles": {}}
 RUN = {"dataset": "ntu60", "protocol": "xset", "stream": "joint"}
+PAIR = {"joint": "ntu60-xsub", "bone": "ntu60-xsub-bone", "motion": None}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,23 @@ RUN = {"dataset": "ntu60", "protocol": "xset", "stream": "joint"}
             {"ensembles.ntu60-xsub-3s.bone": "ntu60-xsub-motion"},
             "allowed: a run of ntu60 xsub, stream bone",
         ),
+        ({"ensembles.ntu60-xsub-3s.joint": 3}, "joint is 3, allowed: text or null"),
+        (
+            {"ensembles.mine": {"joint": None, "bone": "ntu60-xsub-bone", "motion": None}},
+            "ensembles.mine has a run of bone, allowed: of two or three streams",
+        ),
+        (
+            {"ensembles.mine": {**PAIR, "bone": "ntu60-xsub"}},
+            "ensembles.mine.bone is 'ntu60-xsub', allowed: a run of ntu60 xsub, stream bone",
+        ),
+        (
+            {"ensembles.mine": {**PAIR, "weights": {"joint": 0.6, "motion": 0.4}}},
+            "ensembles.mine.weights has joint, motion, allowed: joint, bone",
+        ),
+        (
+            {"ensembles.mine": {**PAIR, "weights": {"joint": 0.6, "bone": 0}}},
+            "ensembles.mine.weights.bone is 0, allowed",
+        ),
         ({"semi.fractions": [0.1, 1.1]}, "semi.fractions.1 is 1.1, allowed: a number, above 0, at"),
         ({"semi.balanced": "yes"}, "semi.balanced is 'yes', allowed: true or false"),
         ({"prepare.keepbits": 24}, "an integer, at least 1, at most 23 or null"),
@@ -207,7 +225,7 @@ def test_a_value_of_a_dataset_that_is_not_allowed(
 
 @pytest.mark.parametrize(
     "name",
-    ["lr0.1", "x.sub", "my run", "it's", "a&b", "x@y", "a..b", "42", "../../x", "$(touch hacked)"],
+    ["lr0.1", "None", "my run", "it's", "a&b", "x@y", "a..b", "42", "../../x", "$(touch hacked)"],
 )
 @pytest.mark.parametrize("section", ["runs", "transfers", "ensembles", "sources", "protocols"])
 def test_names_that_dvc_or_a_shell_would_take_apart_are_refused(

@@ -3,7 +3,10 @@
 import csv
 import json
 
+import numpy as np
+import pytest
 import yaml
+import zarr
 from clone import Clone
 
 
@@ -118,6 +121,25 @@ def test_a_changed_probe_runs_the_probe_the_page_and_the_report_only(clone: Clon
     clone.change({"linear": {"lr": 0.5}})
     ran = {stage.split("@")[0] for stage in clone.ran("repro")}
     assert ran == {"check", "linear", "ensemble", "run_page", "report"}
+
+
+def test_an_ensemble_of_two_weighted_streams(clone: Clone) -> None:
+    before = (clone.path / "params.yaml").read_text()
+    pair = {"joint": None, "bone": "ntu60-xsub-bone", "motion": "ntu60-xsub-motion"}
+    clone.change({"ensembles": {"pair": {**pair, "weights": {"bone": 3, "motion": 1}}}})
+    assert {s for s in clone.ran("repro") if "@" in s} == {"ensemble@pair"}
+    bone, motion = (
+        zarr.open_group(clone.path / f"data/scores/ntu60-xsub-{stream}.zarr", mode="r")
+        for stream in ("bone", "motion")
+    )
+    mean = 0.75 * np.asarray(bone["scores"]) + 0.25 * np.asarray(motion["scores"])
+    top1 = 100 * (mean.argmax(1) == np.asarray(bone["label"])).mean()
+    found = json.loads((clone.path / "metrics/summary.json").read_text())["ensemble"]
+    assert found["pair"] == pytest.approx(top1, abs=0.01)
+    page = (clone.path / "metrics/README.md").read_text()
+    assert "| pair | xsub | 3 bone, 1 motion |" in page
+    (clone.path / "params.yaml").write_text(before)
+    clone.dvc("repro")
 
 
 def test_a_run_is_a_function_of_its_parameters(clone: Clone) -> None:

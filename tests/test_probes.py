@@ -248,6 +248,11 @@ def test_ensemble_is_the_mean_of_the_scores() -> None:
     torch.testing.assert_close(ensemble([one, two, two]), torch.tensor([[11 / 3, 2 / 3, 1]]))
 
 
+def test_a_weighted_ensemble_counts_each_of_the_scores_as_often_as_is_said() -> None:
+    one, two = torch.tensor([[1.0, 2, 3]]), torch.tensor([[5.0, 0, 0]])
+    torch.testing.assert_close(ensemble([one, two], [2, 6]), ensemble([one, two, two, two]))
+
+
 # ---- Draws of labelled clips ---------------------------------------------------------------------
 
 LABELS = np.random.default_rng(0).choice(12, 1020, p=np.linspace(1, 3, 12) / 24)

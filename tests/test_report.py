@@ -90,7 +90,9 @@ def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     p = params.read(tmp_path / "params.yaml", datasets=ROOT / "datasets")
     probe = {"top1": 1.0, "top5": 2.0, "best_top1": 3.0, "untrained_top1": 4.0}
+    made = {"torch": "2.13.0", "device": "a GPU", "processes": 4}
     found = {
+        "weights": {"a": made, "b": made},
         "linear": {"a": probe, "b": probe},
         "retrieval": {"a": probe, "b": probe},
         "semi": {run: {"10%": {"top1": 1.0, "std": 0.5}} for run in "ab"},
@@ -111,6 +113,7 @@ def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
     assert "| someone | 80.1 | a table |" in real
     assert "| someone | 70.4 | a table |" in real
     assert "| a | xsub | joint | 5.0 | 6.0 |" in real
+    assert "| a | 2.13.0 | a GPU | 4 |" in real
     assert "### Supervised" not in synthetic
     assert "someone" not in synthetic
     assert "60.3" not in text, "a transfer from synthetic recordings beside a published one"

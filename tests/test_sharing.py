@@ -2,11 +2,14 @@
 
 import getpass
 import hashlib
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +63,7 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     )
     assert ran == set(shown)
     assert {path.name for path in (colleague.path / "data").iterdir() if path.is_dir()} == {
+        "classifiers",
         "features",
         "maps",
         "pages",
@@ -78,6 +82,29 @@ def test_a_colleague_pulls_everything_but_the_archives(origin: Clone, tmp_path: 
 def test_weights_alone(origin: Clone, tmp_path: Path) -> None:
     origin.dvc("get", str(origin.path), WEIGHTS, "--out", str(tmp_path / "plain.pt"))
     assert md5(tmp_path / "plain.pt") == md5(origin.path / WEIGHTS)
+
+
+def test_a_clone_labels_a_recording_with_three_artifacts(origin: Clone, tmp_path: Path) -> None:
+    colleague = origin.clone(tmp_path / "colleague")
+    parts = ("weights/ntu60-xsub.pt", "classifiers/ntu60-xsub.zarr", "features/ntu60-xsub.zarr")
+    colleague.dvc("pull", *(f"data/{part}" for part in parts))
+    assert not (colleague.path / "data/ntu60.zarr").exists()
+    (archive,) = (origin.path / "data/raw/ntu60").iterdir()
+    with zipfile.ZipFile(archive) as recordings:
+        name = next(name for name in recordings.namelist() if name.endswith("A002.skeleton"))
+        recordings.extract(name, colleague.path / "mine")
+    command = [
+        sys.executable,
+        "-m",
+        "commands.label",
+        "ntu60-xsub",
+        "mine",
+        "--every",
+        "5",
+        "--json",
+    ]
+    rows = json.loads(subprocess.check_output(command, cwd=colleague.path))
+    assert {row["recording"] for row in rows} == {f"mine/{name}"}
 
 
 @pytest.mark.parametrize("dataset", ["ntu60", "pku2"])

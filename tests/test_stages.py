@@ -18,7 +18,7 @@ import zarr
 from clone import LINKED, ROOT, TINY, update
 
 from errors import UserError
-from experiment import metrics
+from experiment import machine, metrics
 from learning import finetune
 from learning import pretrain as pretraining
 from learning.checkpoint import Checkpoint
@@ -119,6 +119,9 @@ def test_its_end_is_the_linear_evaluation(run: Pretrain) -> None:
     linear.main(RUN)
     top1 = metrics.read(f"metrics/linear/{RUN}.json")[0]["top1"]
     assert round(float(curve[-1]["linear_top1"]), 2) == top1
+    made = metrics.read(f"metrics/weights/{RUN}.json")  # as the weights say
+    assert made == [machine.made_on(torch.device("cpu"))]
+    assert made[0]["torch"] == torch.__version__
 
 
 def test_a_run_that_was_cut_short_ends_with_the_same_curve(

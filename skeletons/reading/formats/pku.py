@@ -97,8 +97,7 @@ def read(
             yield clip, error
         return
     for clip in recording.clips:
-        assert clip.rows is not None
-        start, end = clip.rows
+        start, end = clip.rows or (0, length)
         try:
             if end > len(starts):
                 reason = f"ends at frame {end}, after the video's {len(starts)}"

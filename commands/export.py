@@ -1,0 +1,97 @@
+"""Write a run's encoder for other programs: safetensors, and ONNX with a free number of clips.
+
+Both files say in their metadata what network it is (`architecture`) and how input is prepared
+(`preparation`), as JSON. docs/exporting.md says how to prepare it in any language. The ONNX file is
+compared with the encoder by ONNX Runtime before it is kept. Needs the run's weights alone, and the
+packages of `pip install '.[export]'`.
+
+    python -m commands.export ntu60-xsub    # data/exported/ntu60-xsub.safetensors and .onnx
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from experiment import artifacts, console, params, recordings
+from experiment.schema import Params, Run
+from learning.views import evaluation_view
+from model import export
+from model.encoder import Encoder, load_encoder
+from skeletons.layout import Layout
+from skeletons.reading import formats
+from skeletons.reading.normalise import choose_bodies, normalise
+from skeletons.sensors import LAYOUTS
+
+EXAMPLE_FRAMES = 20
+SHOWN = 8  # features of the example
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m commands.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="a run of params.yaml")
+    parser.add_argument("--to", type=Path, default=artifacts.EXPORTED, help="folder of the files")
+    given = parser.parse_args()
+    console.say(f"export {given.run}", lambda: written(given.run, given.to))
+
+
+def written(run: str, folder: Path) -> str:
+    """Writes the files of a run into `folder`; returns what to say of them."""
+    p = params.read()
+    described = p.runs[run]
+    encoder = load_encoder(artifacts.weights(run))
+    metadata = {"preparation": json.dumps(preparation(p, described, encoder))}
+    tensors, graph = (folder / f"{run}.{suffix}" for suffix in ("safetensors", "onnx"))
+    export.save_safetensors(encoder, tensors, metadata)
+    apart = export.save_onnx(encoder, graph, metadata)
+    return f"{tensors}\n{graph}: within {apart:.0e} of the encoder by ONNX Runtime"
+
+
+def preparation(p: Params, run: Run, encoder: Encoder) -> dict[str, Any]:
+    """How input for the run's encoder is prepared, and features to check it against."""
+    dataset = p.datasets[run.dataset]
+    layout, rule = LAYOUTS[dataset.layout], formats.load(dataset.format).BODIES
+    encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
+    bodies = choose_bodies(example(layout), rule, layout.bodies)
+    clips = recordings.pack([normalise(bodies, layout)], layout)
+    view = evaluation_view(
+        clips,
+        torch.arange(1),
+        size=encoder.architecture["frames"],
+        stream=run.stream,
+        centre_crop=p.embed.centre_crop,
+    )
+    with torch.no_grad():
+        features = encoder.represent(view)[0, :SHOWN].tolist()
+    return {
+        "unit": "metres",
+        "input": "(clips, x y z, frames, joints, bodies) float32",
+        "output": "(clips, features) float32: the temporal vector, then the spatial one",
+        "layout": {name: value for name, value in asdict(layout).items() if name != "rest"},
+        "bodies": rule,
+        "max_frames": p.prepare.max_frames,
+        "centre_crop": p.embed.centre_crop,
+        "frames": encoder.architecture["frames"],
+        "stream": run.stream,
+        "features_of_the_example": [round(feature, 5) for feature in features],
+    }
+
+
+def example(layout: Layout) -> NDArray[np.float64]:
+    """The clip of docs/exporting.md that any language can make: one body (1, T, V, 3)."""
+    t, v = np.arange(EXAMPLE_FRAMES)[:, None], np.arange(layout.joints)
+    x, y = np.sin(v + t / 10) / 2, np.cos(2 * v - t / 10) / 2
+    return np.stack([x, y, 3 + np.sin(3 * v + t / 5) / 5], axis=-1)[None]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Label recordings: the three most probable actions of each, and the nearest training clips.
+
+A recording is a file in the format of the run's dataset, whatever its name, or an archive of them
+(a zip or a folder). It is prepared as the dataset is, and read from where it lies; the probability
+is the softmax of the scores of `linear`'s classifier, and nearness the cosine of features. Actions
+count from 1. With --every 64, a long recording is labelled in windows of 64 frames.
+
+    python -m commands.label ntu60-xsub recording.skeleton more.zip
+    python -m commands.label ntu60-xsub recording.skeleton --every 64 --json
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from errors import UserError
+from experiment import artifacts, console, params, recordings
+from experiment.recordings import Window
+from experiment.schema import Params
+from learning.features import extract
+from learning.probes import nearest
+from model.encoder import load_encoder
+from model.folding import folded
+from skeletons import store
+from skeletons.reading.recording import Broken, counted
+from skeletons.sensors import LAYOUTS
+
+SHOWN = 3  # actions, and training clips
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m commands.label",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="a run of params.yaml after `linear`")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recording or archive")
+    parser.add_argument(
+        "--every", type=int, metavar="FRAMES", help="label windows of so many frames"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    given = parser.parse_args()
+
+    def said() -> str:
+        rows = label(given.run, given.files, every=given.every)
+        return json.dumps(rows, indent=2) if given.json else table(rows)
+
+    console.say(f"label {given.run}", said)
+
+
+def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict[str, Any]]:
+    """What the recordings, or windows of them, show: a row each.
+
+    Raises UserError for broken recordings, unless `prepare.on_error` skips them with a line.
+    """
+    if every is not None and every < 1:
+        raise UserError(f"--every is {every}, allowed: at least 1 frame")
+    p = params.read()
+    described = p.runs[run]
+    _check_there(run)
+    dataset = p.datasets[described.dataset]
+    layout = LAYOUTS[dataset.layout]
+    encoder = load_encoder(artifacts.weights(run))
+    encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
+    found = recordings.windows(
+        recordings.members(files), dataset, max_frames=p.prepare.max_frames, every=every
+    )
+    windows = _whole(p, list(found))
+    features = extract(
+        folded(encoder).represent,
+        recordings.pack([window.frames for window in windows], layout),
+        np.arange(len(windows)),
+        size=encoder.architecture["frames"],
+        stream=described.stream,
+        **dict(p.embed),
+    )
+    weight, bias = map(torch.from_numpy, artifacts.read_classifier(run))
+    probable = (features @ weight.T + bias).softmax(dim=1).topk(min(SHOWN, len(bias)), dim=1)
+    train = artifacts.read_features(run, "train")
+    gallery = torch.from_numpy(train.features)
+    neighbours = nearest(features, gallery, min(SHOWN, len(gallery)))
+    cosines = torch.cosine_similarity(features[:, None], gallery[neighbours], dim=2)
+    names = _names(described.dataset)
+    return [
+        {
+            "recording": window.recording,
+            "frames": [window.start, window.end],
+            "actions": [
+                {"action": action + 1, "probability": round(probability, 4)}
+                for action, probability in zip(actions, probabilities, strict=True)
+            ],
+            "nearest": [
+                {
+                    "clip": names[train.clip[row]] if names else int(train.clip[row]),
+                    "action": int(train.label[row]) + 1,
+                    "cosine": round(cosine, 4),
+                }
+                for row, cosine in zip(rows, near, strict=True)
+            ],
+        }
+        for window, actions, probabilities, rows, near in zip(
+            windows,
+            probable.indices.tolist(),
+            probable.values.tolist(),
+            neighbours.tolist(),
+            cosines.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as lines in columns."""
+    cells = [["recording", "frames", "actions", "nearest training clips (action, cosine)"]]
+    for row in rows:
+        start, end = row["frames"]
+        actions = [f"{a['action']} ({a['probability']:.0%})" for a in row["actions"]]
+        near = [f"{n['clip']} ({n['action']}, {n['cosine']:.2f})" for n in row["nearest"]]
+        cells.append([row["recording"], f"{start}-{end}", "  ".join(actions), "  ".join(near)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _check_there(run: str) -> None:
+    """Raises UserError unless the artifacts that are needed are there."""
+    needed = (artifacts.weights(run), artifacts.classifier(run), artifacts.features(run))
+    if missing := [path for path in needed if not path.exists()]:
+        names = " ".join(map(str, needed))
+        raise UserError(f"{missing[0]} is not there: dvc pull {names}, or dvc repro linear@{run}")
+
+
+def _whole(p: Params, found: list[Window | Broken]) -> list[Window]:
+    """The windows. Raises UserError for what is broken, or says it where it is to be skipped."""
+    broken = [entry for entry in found if isinstance(entry, Broken)]
+    windows = [entry for entry in found if isinstance(entry, Window)]
+    if broken and (p.prepare.on_error == "stop" or not windows):
+        lines = "\n".join(f"  {entry}" for entry in broken)
+        raise UserError(
+            f"{counted(len(broken), 'broken recording')}; mend or leave out, or set "
+            f"prepare.on_error: skip:\n{lines}"
+        )
+    for entry in broken:
+        print(f"left out: {entry}", file=sys.stderr)
+    if not windows:
+        raise UserError("no recording has a body")
+    return windows
+
+
+def _names(dataset: str) -> list[str]:
+    """The names of a dataset's clips; none where its store is not there."""
+    path = artifacts.store(dataset)
+    return list(map(str, store.read(path, frames=False).name)) if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()
