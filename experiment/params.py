@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from experiment import checks, wording
-from experiment.schema import Dataset, Entries, InvalidParameter, Params, Section
+from experiment.schema import Dataset, Params
+from experiment.values import Entries, InvalidParameter, Section
 
 PATH = "params.yaml"
 DATASETS = "datasets"

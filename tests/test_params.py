@@ -12,7 +12,8 @@ from clone import ROOT
 
 from commands import params as table
 from experiment import params, schema, wording
-from experiment.schema import Dataset, InvalidParameter, Params
+from experiment.schema import Dataset, Params
+from experiment.values import InvalidParameter
 from learning import augment, contrast, views
 from skeletons import protocols, synthetic
 from skeletons.reading import formats

@@ -97,7 +97,7 @@ def read(
             yield clip, error
         return
     for clip in recording.clips:
-        start, end = clip.rows or (0, length)
+        start, end = clip.rows or (0, len(starts))
         try:
             if end > len(starts):
                 reason = f"ends at frame {end}, after the video's {len(starts)}"
