@@ -86,19 +86,21 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
     gallery = torch.from_numpy(train.features)
     neighbours = nearest(features, gallery, min(SHOWN, len(gallery)))
     cosines = torch.cosine_similarity(features[:, None], gallery[neighbours], dim=2)
-    names = _names(described.dataset)
+    clips = _names_of_clips(described.dataset)
+    synthetic = p.sources[described.dataset] == "synthetic"  # whose actions are others
+    names = [] if synthetic else dataset.names
     return [
         {
             "recording": window.recording,
             "frames": [window.start, window.end],
             "actions": [
-                {"action": action + 1, "probability": round(probability, 4)}
+                {**_action(action, names), "probability": round(probability, 4)}
                 for action, probability in zip(actions, probabilities, strict=True)
             ],
             "nearest": [
                 {
-                    "clip": names[train.clip[row]] if names else int(train.clip[row]),
-                    "action": int(train.label[row]) + 1,
+                    "clip": clips[train.clip[row]] if clips else int(train.clip[row]),
+                    **_action(int(train.label[row]), names),
                     "cosine": round(cosine, 4),
                 }
                 for row, cosine in zip(rows, near, strict=True)
@@ -120,14 +122,24 @@ def table(rows: list[dict[str, Any]]) -> str:
     cells = [["recording", "frames", "actions", "nearest training clips (action, cosine)"]]
     for row in rows:
         start, end = row["frames"]
-        actions = [f"{a['action']} ({a['probability']:.0%})" for a in row["actions"]]
-        near = [f"{n['clip']} ({n['action']}, {n['cosine']:.2f})" for n in row["nearest"]]
+        actions = [f"{_said(a)} ({a['probability']:.0%})" for a in row["actions"]]
+        near = [f"{n['clip']} ({_said(n)}, {n['cosine']:.2f})" for n in row["nearest"]]
         cells.append([row["recording"], f"{start}-{end}", "  ".join(actions), "  ".join(near)])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     )
+
+
+def _action(label: int, names: list[str]) -> dict[str, Any]:
+    """An action by its number, from 1, and by its name where the dataset has names."""
+    return {"action": label + 1, **({"name": names[label]} if names else {})}
+
+
+def _said(action: dict[str, Any]) -> str:
+    """The name of an action, else its number."""
+    return str(action.get("name", action["action"]))
 
 
 def _check_there(run: str) -> None:
@@ -155,7 +167,7 @@ def _whole(p: Params, found: list[Window | Broken]) -> list[Window]:
     return windows
 
 
-def _names(dataset: str) -> list[str]:
+def _names_of_clips(dataset: str) -> list[str]:
     """The names of a dataset's clips; none where its store is not there."""
     path = artifacts.store(dataset)
     return list(map(str, store.read(path, frames=False).name)) if path.exists() else []

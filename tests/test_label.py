@@ -151,6 +151,19 @@ def test_the_command_prints_a_table_or_json(
         assert {one["clip"] for one in row["nearest"]} <= set(train)
 
 
+def test_actions_of_real_recordings_go_by_name(project: Path) -> None:
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["sources"]["nwucla"] = "archives"
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    names = params.read().datasets["nwucla"].names
+    rows = label(RUN, [ARCHIVE])
+    for row in rows:
+        for one in (*row["actions"], *row["nearest"]):
+            assert one["name"] == names[one["action"] - 1]
+    first = rows[0]["actions"][0]
+    assert f"  {first['name']} ({first['probability']:.0%})  " in command.table(rows)
+
+
 @pytest.mark.usefixtures("project")
 def test_broken_recordings_are_named_or_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     Path("bad.json").write_text(json.dumps(recording() | {"skeletons": [[[1, 2, 3]]]}))
