@@ -51,6 +51,11 @@ def weights(run: str) -> Path:
     return DATA / "weights" / f"{run}.pt"
 
 
+def epochs(run: str) -> Path:
+    """The folder of the encoders that a run kept of earlier epochs, `<epoch>.pt`."""
+    return DATA / "epochs" / run
+
+
 def features(run: str) -> Path:
     """A run's features of the training and test clips of its protocol."""
     return DATA / "features" / f"{run}.zarr"

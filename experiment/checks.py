@@ -260,6 +260,8 @@ def _sizes(p: Params) -> Iterator[str]:
     ):
         if value % divisor:
             yield f"{name} is {value}, allowed: a multiple of {other}, {divisor}"
+    if late := [epoch for epoch in p.pretrain.keep_epochs if epoch > p.pretrain.epochs]:
+        yield f"pretrain.keep_epochs has {late[0]}, allowed: up to {p.pretrain.epochs}"
     if mask.masked > mask.blocks:
         yield (
             f"views.temporal_mask.masked is {mask.masked}, allowed: at most "

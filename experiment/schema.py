@@ -254,6 +254,9 @@ class Pretrain(Section):
     weight_decay: NotNegative = key("weight decay of SGD")
     precision: Precision = key("of matrix products; weights stay fp32")
     compile: bool = key("whether torch.compile compiles the encoders")
+    keep_epochs: list[Count] = key(
+        "epochs, from 1, after which the encoder is kept and evaluated beside the last", default=[]
+    )
     probe: Probe = key("linear probes of the encoder while it is pretrained")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import sys
 import time
 import zipfile
@@ -63,6 +64,11 @@ class Checkpoint:
             writes=self.writes,
             abandoned=self.abandoned,
         )
+
+    @property
+    def beside(self) -> Path:
+        """A folder for what else the run is to keep until it is done; deleted with the rest."""
+        return self.path.with_suffix(".beside")
 
     @property
     def due(self) -> bool:
@@ -133,6 +139,7 @@ class Checkpoint:
             if all([_unlocked(lock) for lock in locks]):
                 for suffix in (".pt", ".partial", ".aside"):
                     (self.path.parent / f"{name}{suffix}").unlink(missing_ok=True)
+                shutil.rmtree(self.path.parent / f"{name}.beside", ignore_errors=True)
 
 
 def _unlocked(path: Path) -> bool:

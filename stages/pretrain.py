@@ -8,6 +8,7 @@ import sys
 import torch
 
 from experiment import artifacts, checks, console, machine, metrics, params, scratch
+from experiment.kept import Kept
 from experiment.schema import Params
 from learning.augment import Augmentations
 from learning.batches import batches
@@ -21,6 +22,7 @@ from model.encoder import Encoder, Projector, compile_in_training, save_encoder
 from skeletons import protocols, store
 from skeletons.layout import Layout
 
+SCHEDULE = {"epochs", "lr", "weight_decay", "milestones", "schedule", "warmup"}
 FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others
 
 
@@ -38,36 +40,31 @@ def main(run: str) -> str:
     network = untrained(p, stored.layout).to(device)
     encoder = network.query.encoder
     checkpoint = scratch.checkpoint("pretrain", run, minutes=p.machine.checkpoint_minutes)
+    kept = Kept(checkpoint, settings.keep_epochs)
+    notes = {**dict(described), **machine.made_on(device)}
+    probe = linear_curve(
+        encoder,
+        clips,
+        train,
+        test,
+        stream=described.stream,
+        every=settings.probe.every if len(test) else None,
+        centre_crop=settings.probe.centre_crop,
+        batch=settings.batch,
+        probe=settings.probe.model_dump(exclude={"every", "centre_crop"}),
+        seed=p.seed,
+    )
     curve = pretrain(
         network,
         clips,
         batches(train, batch=settings.batch, seed=p.seed, drop_last=True),
         stream=described.stream,
         augmentations=Augmentations.of(p.views.model_dump()),
-        sgd=SGD(
-            epochs=settings.epochs,
-            lr=settings.lr,
-            momentum=settings.sgd_momentum,
-            weight_decay=settings.weight_decay,
-            milestones=settings.milestones,
-            schedule=settings.schedule,
-            warmup=settings.warmup,
-        ),
+        sgd=SGD(momentum=settings.sgd_momentum, **settings.model_dump(include=SCHEDULE)),
         precision=settings.precision,
         seed=p.seed,
         fill_queue=settings.queue_start == "keys",
-        evaluate=linear_curve(
-            encoder,
-            clips,
-            train,
-            test,
-            stream=described.stream,
-            every=settings.probe.every if len(test) else None,
-            centre_crop=settings.probe.centre_crop,
-            batch=settings.batch,
-            probe=settings.probe.model_dump(exclude={"every", "centre_crop"}),
-            seed=p.seed,
-        ),
+        evaluate=kept.then(probe, encoder, **notes),
         checkpoint=checkpoint,
         progress=console.bar(f"pretrain {run}", "step"),
     )
@@ -75,7 +72,8 @@ def main(run: str) -> str:
         return ""
     weights = artifacts.weights(run)
     weights.parent.mkdir(parents=True, exist_ok=True)
-    save_encoder(encoder, weights, **dict(described), **machine.made_on(device))
+    save_encoder(encoder, weights, **notes)
+    kept.place(artifacts.epochs(run))
     rows = [{**{name: row[name] for name in FIRST if name in row}, **row} for row in curve]
     metrics.write_csv(f"metrics/pretrain/{run}.csv", rows)
     checkpoint.remove()

@@ -84,6 +84,7 @@ PAIR = {"joint": "ntu60-xsub", "bone": "ntu60-xsub-bone", "motion": None}
         ({"pretrain.lr": float("nan")}, "pretrain.lr is nan, allowed: a number, above 0"),
         ({"pretrain.lr": float("inf")}, "pretrain.lr is inf, allowed: a number, above 0"),
         ({"pretrain.momentum": 1}, "momentum is 1, allowed: a number, at least 0, below 1"),
+        ({"pretrain.keep_epochs": [2, 999]}, "pretrain.keep_epochs has 999, allowed: up to "),
         ({"encoder.dropout": 1.0}, "dropout is 1.0, allowed: a number, at least 0, below 1"),
         ({"pretrain.terms": []}, "pretrain.terms is [], allowed: one or more, each once"),
         ({"pretrain.terms": ["ti", "tt"]}, "terms.1 is 'tt', allowed: one of ti, si, it, is"),

@@ -19,6 +19,7 @@ from clone import LINKED, ROOT, TINY, update
 
 from errors import UserError
 from experiment import machine, metrics
+from experiment.kept import Kept
 from learning import finetune
 from learning import pretrain as pretraining
 from learning.checkpoint import Checkpoint
@@ -27,7 +28,19 @@ from learning.loop import Stopped
 from model.encoder import Encoder, save_encoder
 from skeletons.layout import Layout
 from skeletons.sensors import KINECT_V1, KINECT_V2
-from stages import embed, linear, prepare, pretrain, raw, semi, supervised, synthetic, transfer
+from stages import (
+    embed,
+    epochs,
+    linear,
+    prepare,
+    pretrain,
+    raw,
+    retrieval,
+    semi,
+    supervised,
+    synthetic,
+    transfer,
+)
 
 RUN = "ntu60-xsub"
 Pretrain = Callable[..., tuple[dict[str, torch.Tensor], list[dict[str, str]]]]
@@ -145,6 +158,44 @@ def test_a_run_that_was_cut_short_ends_with_the_same_curve(
     again, resumed = run(1)
     assert resumed == curve
     assert equal(again, weights)
+    assert not list(Path(".scratch").glob("pretrain-*"))
+
+
+def test_epochs_that_are_kept_are_evaluated_as_the_last_is(run: Pretrain) -> None:
+    whole, _ = run(None)
+    assert not list(Path(f"data/epochs/{RUN}").iterdir())
+    epochs.main(RUN)
+    assert metrics.read(f"metrics/epochs/{RUN}.json") == []
+    change({"pretrain": {"keep_epochs": [4, 2]}})
+    last, _ = run(None)
+    assert equal(last, whole)
+    second, fourth = (
+        torch.load(f"data/epochs/{RUN}/{epoch}.pt", weights_only=True)["state"] for epoch in (2, 4)
+    )
+    assert equal(fourth, last)
+    assert not equal(second, last)
+    for stage in (embed, linear, retrieval, epochs):
+        stage.main(RUN)
+    rows = metrics.read(f"metrics/epochs/{RUN}.json")
+    assert [row["epoch"] for row in rows] == [2, 4]
+    for kind in ("linear", "retrieval"):
+        assert rows[1][kind] == metrics.read(f"metrics/{kind}/{RUN}.json")[0]["top1"]
+
+
+def test_epochs_that_a_killed_run_kept_are_there_at_its_end(
+    run: Pretrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change({"pretrain": {"keep_epochs": [1, 3]}})
+    run(None)
+    kept = Path(f"data/epochs/{RUN}")
+    whole = {file.name: file.read_bytes() for file in kept.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Kept, "place", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            run(None)
+    shutil.rmtree(kept)  # as DVC does before a stage
+    run(None)
+    assert {file.name: file.read_bytes() for file in kept.iterdir()} == whole
     assert not list(Path(".scratch").glob("pretrain-*"))
 
 
