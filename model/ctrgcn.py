@@ -272,15 +272,13 @@ class CTRGCN(nn.Module):
         y = rearrange(y, "b (m v c) 1 t -> (b m) c v t", m=self.bodies, c=3)
         if plan is not None:
             return self._features(plan.select(y), plan.repeats), None
-        cpu = x.device.type == "cpu"
-        # On a CPU all rows are copied, too: gradients keep their layout, and results their bits.
-        rows = torch.arange(len(y)) if cpu else None
-        if self.bodies == 1 or torch.compiler.is_compiling() or (self.training and not cpu):
-            return self._features(y), rows
+        waits = torch.compiler.is_compiling() or (self.training and x.device.type != "cpu")
+        if self.bodies == 1 or waits:
+            return self._features(y), None
         absent = (x == 0).flatten(1, 3).all(dim=1)
         present = (~absent).flatten().nonzero()[:, 0]
         if len(y) - len(present) <= self.bodies:
-            return self._features(y), rows
+            return self._features(y), None
         # The input's norm treats first and second bodies differently: one of each is computed.
         places = torch.arange(self.bodies, device=x.device)
         first = absent.byte().argmax(dim=0) * self.bodies + places
