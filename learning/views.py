@@ -100,16 +100,19 @@ def training_view(
     matrix = augmentations.matrix(u)
     if matrix is not None:
         x = einsum(matrix, x, "b i j, b j t v m -> b i t v m")
-    flipped = rearrange(augmentations.flip.chosen(u["flip"]), "b -> b 1 1 1 1")
-    x = torch.where(flipped, x[:, :, :, _index(clips.layout.swap, x.device)], x)
-
+    flip = augmentations.flip
     spatial, temporal = augmentations.spatial_mask, augmentations.temporal_mask
     joints = spatial.hidden(u["spatial_mask"], clips.layout.parents)
+    if flip.probability:
+        flipped = rearrange(flip.chosen(u["flip"]), "b -> b 1 1 1 1")
+        x = torch.where(flipped, x[:, :, :, _index(clips.layout.swap, x.device)], x)
     frames = temporal.hidden(u["temporal_mask"], x)
-    of_joints = rearrange(torch.where(joints, spatial.weight, 1.0), "b v -> b 1 1 v 1")
-    of_frames = rearrange(torch.where(frames, temporal.weight, 1.0), "b t -> b 1 t 1 1")
-    left = of_joints * of_frames  # of each coordinate
-    x = x * left if spatial.weight or temporal.weight else x.masked_fill(left == 0, 0)
+    # Where all three are off, the view keeps its layout in memory, and results their bits.
+    if flip.probability or spatial.probability or temporal.probability:
+        of_joints = rearrange(torch.where(joints, spatial.weight, 1.0), "b v -> b 1 1 v 1")
+        of_frames = rearrange(torch.where(frames, temporal.weight, 1.0), "b t -> b 1 t 1 1")
+        left = of_joints * of_frames  # of each coordinate
+        x = x * left if spatial.weight or temporal.weight else x.masked_fill(left == 0, 0)
     return View(x.to(clips.device), joints, frames)
 
 
