@@ -64,25 +64,11 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         "### Retrieval",
         table([*head, "top-1", "untrained"], retrieval),
         *beside(published, "retrieval", [f"{dataset}-{r.protocol}" for r in runs.values()]),
-        *epochs_table({name: found["epochs"][name] for name in runs}),
         "### What the weights were made on",
         table(
             ["run", *made[next(iter(runs))]], [[run, *row.values()] for run, row in made.items()]
         ),
     ]
-
-
-def epochs_table(found: Mapping[str, Sequence[Figures]]) -> list[str]:
-    """Linear evaluation and retrieval of the encoders that runs kept of earlier epochs, if any."""
-    rows = [
-        [run, row["epoch"], row["linear"], row["retrieval"]]
-        for run, kept in found.items()
-        for row in kept
-    ]
-    if not rows:
-        return []
-    head = ["run", "epoch", "linear evaluation", "retrieval"]
-    return ["### Encoders of earlier epochs", table(head, rows)]
 
 
 def combined(ensemble: Ensemble) -> str:

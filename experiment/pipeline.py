@@ -37,8 +37,10 @@ def parameters(described: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for entry in described.get("params", ()):
         for file, names in ({PATH: [entry]} if isinstance(entry, str) else entry).items():
-            for name in names:
+            for name in names or ():
                 found[f"{file}:{name}"] = _at(read(file), name)
+            if not names:  # the whole file
+                found[f"{file}:"] = read(file)
     return found
 
 

@@ -255,7 +255,7 @@ class Pretrain(Section):
     precision: Precision = key("of matrix products; weights stay fp32")
     compile: bool = key("whether torch.compile compiles the encoders")
     keep_epochs: list[Count] = key(
-        "epochs, from 1, after which the encoder is kept and evaluated beside the last", default=[]
+        "epochs, from 1, after which the encoder is kept beside the last", default=[]
     )
     probe: Probe = key("linear probes of the encoder while it is pretrained")
 

@@ -43,7 +43,6 @@ def main() -> str:
         for run in p.runs
     }
     Path("metrics/summary.json").write_text(json.dumps(summary(found), indent=2) + "\n")
-    found["epochs"] = {run: metrics.read(f"metrics/epochs/{run}.json") for run in p.runs}
     found["weights"] = {run: metrics.read(f"metrics/weights/{run}.json")[0] for run in p.runs}
     Path("metrics/README.md").write_text(page.page(p, found, published))
     runs = list(p.runs)

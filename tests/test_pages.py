@@ -252,7 +252,7 @@ def test_what_is_not_run_says_what_it_needs(capsys: pytest.CaptureFixture[str]) 
     for need, commands in marked:
         if need:
             print(f"{need}: {'; '.join(commands)}")
-    assert {need for need, _ in marked if need} == {"slurm", "registry", "released"}
+    assert {need for need, _ in marked if need} == {"slurm", "registry", "released", "gpu"}
 
 
 def test_commands_that_run_elsewhere_do() -> None:

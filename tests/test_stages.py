@@ -17,6 +17,7 @@ import yaml
 import zarr
 from clone import LINKED, ROOT, TINY, update
 
+from commands import epochs
 from errors import UserError
 from experiment import machine, metrics
 from experiment.kept import Kept
@@ -30,7 +31,6 @@ from skeletons.layout import Layout
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import (
     embed,
-    epochs,
     linear,
     prepare,
     pretrain,
@@ -164,8 +164,8 @@ def test_a_run_that_was_cut_short_ends_with_the_same_curve(
 def test_epochs_that_are_kept_are_evaluated_as_the_last_is(run: Pretrain) -> None:
     whole, _ = run(None)
     assert not list(Path(f"data/epochs/{RUN}").iterdir())
-    epochs.main(RUN)
-    assert metrics.read(f"metrics/epochs/{RUN}.json") == []
+    with pytest.raises(UserError, match=f"^data/epochs/{RUN} has no encoder: dvc pull it, or set"):
+        epochs.evaluate(RUN)
     change({"pretrain": {"keep_epochs": [4, 2]}})
     last, _ = run(None)
     assert equal(last, whole)
@@ -174,9 +174,10 @@ def test_epochs_that_are_kept_are_evaluated_as_the_last_is(run: Pretrain) -> Non
     )
     assert equal(fourth, last)
     assert not equal(second, last)
-    for stage in (embed, linear, retrieval, epochs):
+    for stage in (embed, linear, retrieval):
         stage.main(RUN)
-    rows = metrics.read(f"metrics/epochs/{RUN}.json")
+    rows = epochs.evaluate(RUN)
+    assert epochs.table(rows).splitlines()[2].split()[0] == "4"
     assert [row["epoch"] for row in rows] == [2, 4]
     for kind in ("linear", "retrieval"):
         assert rows[1][kind] == metrics.read(f"metrics/{kind}/{RUN}.json")[0]["top1"]

@@ -1,11 +1,20 @@
-"""Evaluate the encoders that were kept of earlier epochs of one run, as `linear` and `retrieval` do
-the last.
+"""Evaluate the encoders that a run kept of earlier epochs, as `linear` and `retrieval` do the last.
+
+`pretrain.keep_epochs` says which were kept; the result of a run is its last epoch.
+
+    python -m commands.epochs ntu60-xsub          # a table: top-1 accuracies in % of each epoch
+    python -m commands.epochs ntu60-xsub --json   # the same as JSON
 """
+
+import argparse
+import json
+from typing import Any
 
 import numpy as np
 import torch
 
-from experiment import artifacts, console, metrics, params
+from errors import UserError
+from experiment import artifacts, console, params
 from learning.clips import DeviceClips
 from learning.features import extract
 from learning.probes import Labelled, linear_probe, retrieval
@@ -15,13 +24,36 @@ from model.folding import folded
 from skeletons import protocols, store
 
 
-def main(run: str) -> str:
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m commands.epochs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="under `runs` of params.yaml")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args()
+
+    def said() -> str:
+        rows = evaluate(given.run)
+        return json.dumps(rows, indent=2) if given.json else table(rows)
+
+    console.say(f"epochs {given.run}", said)
+
+
+def evaluate(run: str) -> list[dict[str, Any]]:
+    """The epochs that a run kept, with their top-1 accuracies (%) by a linear classifier and by
+    retrieval.
+
+    Raises UserError if none was kept.
+    """
     p = params.read()
-    described, path = p.runs[run], f"metrics/epochs/{run}.json"
+    described = p.runs[run]
     kept = sorted(artifacts.epochs(run).glob("*.pt"), key=lambda file: int(file.stem))
     if not kept:
-        metrics.write_rows(path, [])
-        return f"{path}: no epoch but the last was kept"
+        raise UserError(
+            f"{artifacts.epochs(run)} has no encoder: dvc pull it, or set pretrain.keep_epochs"
+        )
     stored = store.read(artifacts.store(described.dataset))
     rule = p.datasets[described.dataset].protocols[described.protocol].rule
     split = protocols.split(stored, rule, name=described.protocol)
@@ -56,9 +88,14 @@ def main(run: str) -> str:
                 "retrieval": round(nearest.top1, 2),
             }
         )
-    metrics.write_rows(path, rows)
-    return f"{path}: epochs {', '.join(file.stem for file in kept)}"
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as lines in columns."""
+    lines = [f"{row['epoch']:5}  {row['linear']:6.2f}  {row['retrieval']:9.2f}" for row in rows]
+    return "\n".join(["epoch  linear  retrieval", *lines])
 
 
 if __name__ == "__main__":
-    console.run(main)
+    main()
