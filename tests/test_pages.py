@@ -79,8 +79,12 @@ ELSEWHERE = {
     ],
     "tests/test_recipes.py::test_a_renamed_run_keeps_its_weights": [
         "mv data/weights/ntu60-xsub-bone.pt data/weights/bones.pt",
+        "mv data/epochs/ntu60-xsub-bone data/epochs/bones",
         "mv metrics/pretrain/ntu60-xsub-bone.csv metrics/pretrain/bones.csv",
         "dvc commit --force pretrain@bones",
+    ],
+    "tests/test_stages.py::test_epochs_that_are_kept_are_evaluated_as_the_last_is": [
+        "python -m commands.epochs ntu60-xsub"
     ],
     "tests/test_recipes.py::test_a_changed_prepare_without_archives": [
         "dvc repro raw@ntu60",
