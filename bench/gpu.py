@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--nwucla", type=Path, help="folder with all_sqe.zip of NW-UCLA")
     parser.add_argument("--minutes", type=float, default=8.0, help="after which all is ended")
     given = parser.parse_args()
+    if "nwucla" in given.parts and not given.nwucla:
+        parser.error("nwucla needs --nwucla, the folder with all_sqe.zip")
     given.out.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory() as folder:
