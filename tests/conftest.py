@@ -2,7 +2,10 @@
 of processes that test.
 """
 
+import os
 import shutil
+from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 from clone import TINY, Clone
@@ -25,6 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: first.index(item.path.name) if item.path.name in first else len(first)
     )
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """No test leaves variables to the next: Dask's cluster would leave OMP_NUM_THREADS, and with it
+    other last digits.
+    """
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")
