@@ -70,6 +70,9 @@ ELSEWHERE = {
         "dvc checkout",
         "git checkout metrics",
     ],
+    "tests/test_export.py::test_a_run_is_exported_with_its_preparation": [
+        "python -m commands.export ntu60-xsub"
+    ],
     "tests/test_recipes.py::test_own_recordings": ["dvc repro linear@mine-xsub"],
     "tests/test_recipes.py::test_a_queued_task_lacks_what_git_does_not_know_and_says_so": [
         "git add datasets/mine.yaml",
