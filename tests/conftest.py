@@ -11,6 +11,10 @@ import pytest
 from clone import TINY, Clone
 from filelock import FileLock
 
+# There are as many processes that test as cores: threads of theirs, and of the stages that they
+# start, would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Take as long as the DAG: with them the other processes begin, instead of waiting for it.
 BESIDE = ("test_ddp.py", "test_contrast.py", "test_prepare.py")
 
