@@ -97,6 +97,32 @@ def on_dataset(p: Params, dataset: str, clips: Clips) -> Iterator[str]:
                 yield str(error)
 
 
+def on_transfers(p: Params, dataset: str, prepared: Mapping[str, Clips]) -> Iterator[str]:
+    """A line for each transfer from or to a dataset whose encoder was pretrained on clips that test
+    it, by their names; as far as both datasets are `prepared`.
+    """
+    for name, transfer in p.transfers.items():
+        run, rules = p.runs[transfer.run], p.datasets[transfer.target].protocols
+        if dataset not in (run.dataset, transfer.target):
+            continue
+        if not prepared.keys() >= {run.dataset, transfer.target}:
+            continue
+        source, target = prepared[run.dataset], prepared[transfer.target]
+        try:
+            rule = p.datasets[run.dataset].protocols[run.protocol].rule
+            train, _ = protocols.split(source, rule, name=run.protocol, testless=True)
+            _, test = protocols.split(target, rules[transfer.protocol].rule, name=transfer.protocol)
+        except UserError:
+            continue  # which `on_dataset` says
+        shared = set(source.name[train].tolist()) & set(target.name[test].tolist())
+        if shared:
+            yield (
+                f"transfers.{name}: {transfer.run} is pretrained on {len(shared):,} of the "
+                f"{len(test):,} clips of {transfer.target} that test it, by their names, such as "
+                f"{min(shared)}"
+            )
+
+
 def on_run(p: Params, section: str, name: str, clips: Clips) -> list[str]:
     """What is hardly meant with these clips of a run of `runs` or `supervised_runs`, a line each.
 
@@ -126,16 +152,13 @@ def on_run(p: Params, section: str, name: str, clips: Clips) -> list[str]:
             raise Meaningless(f"semi.fractions has {fraction}: {drawn} of {where}")
         if drawn < classes:
             found.append(f"semi.fractions has {fraction}: {drawn} of {where}, of {classes} actions")
-    steps = count // p.pretrain.batch
     if p.pretrain.queue > count:
         found.append(
-            f"pretrain.queue is {p.pretrain.queue}: more than {where}, so that a clip's own older "
-            "keys are among its negatives"
+            f"pretrain.queue is {p.pretrain.queue}: more than {where}, so that no epoch fills it "
+            "and a clip's own older keys are among its negatives"
         )
-    elif p.pretrain.queue_start == "random" and p.pretrain.queue > steps * p.pretrain.batch:
-        found.append(f"pretrain.queue is {p.pretrain.queue}: not full of keys after one epoch")
-    if p.pretrain.warmup > steps * p.pretrain.epochs:
-        total = steps * p.pretrain.epochs
+    total = count // p.pretrain.batch * p.pretrain.epochs
+    if p.pretrain.warmup > total:
         found.append(f"pretrain.warmup is {p.pretrain.warmup}: above the {total} steps of {key}")
     return found
 

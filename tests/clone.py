@@ -85,6 +85,11 @@ class Clone:
         clone.identify()
         return clone
 
+    def copy(self, path: Path) -> "Clone":
+        """The same with data and cache, elsewhere."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return Clone(path)
+
     def identify(self) -> None:
         self.git("config", "user.name", "Test")
         self.git("config", "user.email", "test@example.com")
@@ -117,6 +122,17 @@ class Clone:
         params = yaml.safe_load((self.path / "params.yaml").read_text())
         update(params, changes)
         (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def keep_run(self, run: str) -> None:
+        """Leaves one run in params.yaml, and in dvc.lock, which DVC reads at every command."""
+        params = yaml.safe_load((self.path / "params.yaml").read_text())
+        params["runs"] = {run: params["runs"][run]}
+        params |= {"transfers": {}, "ensembles": {}, "supervised_runs": {}}
+        (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        lock = yaml.safe_load((self.path / "dvc.lock").read_text())
+        names = set(self.dvc("stage", "list", "--name-only").splitlines())
+        lock["stages"] = {name: lock["stages"][name] for name in lock["stages"] if name in names}
+        (self.path / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
 
     def stale(self) -> set[str]:
         """The stages that `dvc repro` would run, without what only follows from them."""

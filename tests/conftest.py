@@ -4,7 +4,8 @@ of processes that test.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -25,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     pytest-xdist would begin with the files of most tests, were it not for `--no-loadscope-reorder`.
     """
     heavy = sorted(
-        {item.path.name for item in items if {"clone", "finished"} & set(item.fixturenames)},
+        {item.path.name for item in items if {"finished"} & set(item.fixturenames)},
         key=lambda name: (name != "test_pages.py", name),
     )
     first = [*heavy[:1], *BESIDE, *heavy[1:]]
@@ -43,29 +44,56 @@ def environment() -> Iterator[None]:
         yield
 
 
+def made_once(
+    name: str, make: Callable[[Path], None], folders: pytest.TempPathFactory, worker_id: str
+) -> Clone:
+    """The clone that the first of the processes that test makes."""
+    folder = folders.getbasetemp()
+    if worker_id != "master":
+        folder = folder.parent  # that all processes share
+    done = folder / f"{name}.done"
+    with FileLock(folder / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder / name, ignore_errors=True)  # of a process that failed
+            make(folder / name)
+            done.touch()
+    return Clone(folder / name)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
     """A clone after `dvc repro`, its results committed. Copy it before changing it."""
-    folder = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
-        folder = folder.parent  # that all processes share
-    clone = Clone(folder / "finished")
-    done = folder / "finished.done"
-    with FileLock(folder / "finished.lock"):
-        if not done.exists():
-            shutil.rmtree(clone.path, ignore_errors=True)  # of a process that failed
-            Clone.new(clone.path)
-            clone.change(TINY)
-            clone.dvc("repro")
-            clone.git("add", "-A")
-            clone.git("commit", "-qm", "Results")
-            done.touch()
-    return clone
+
+    def make(path: Path) -> None:
+        clone = Clone.new(path)
+        clone.change(TINY)
+        clone.dvc("repro")
+        clone.git("add", "-A")
+        clone.git("commit", "-qm", "Results")
+
+    return made_once("finished", make, tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def one_run(finished: Clone, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
+    """The finished clone with one run, of which most commands take seconds less. Copy it, too."""
+
+    def make(path: Path) -> None:
+        clone = finished.copy(path)
+        clone.keep_run("ntu60-xsub")
+        assert clone.ran("repro") == {"check", "report"}
+        clone.git("commit", "-qam", "One run")
+
+    return made_once("one_run", make, tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")
 def clone(finished: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A copy of the finished clone for one module's tests."""
-    path = tmp_path_factory.mktemp("copy") / "clone"
-    shutil.copytree(finished.path, path, symlinks=True)
-    return Clone(path)
+    return finished.copy(tmp_path_factory.mktemp("copy") / "clone")
+
+
+@pytest.fixture(scope="module")
+def small(one_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of the clone with one run for one module's tests."""
+    return one_run.copy(tmp_path_factory.mktemp("small") / "clone")

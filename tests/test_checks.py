@@ -1,5 +1,6 @@
 """What is hardly meant is said in a line; what no result can be had with is refused in time."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,23 @@ def test_what_hardly_fits_the_clips_is_said(tmp_path: Path, changes: Any, said: 
     assert [line[: len(said)] for line in found] == [said] if said else found == []
 
 
+def test_a_transfer_to_clips_that_the_encoder_has_seen_is_said(tmp_path: Path) -> None:
+    """The names of the 64 clips that pretrain, of subject 1, test the other dataset, as setup 1."""
+    transfer = {"run": "ntu60-xsub", "target": "ntu120", "protocol": "xset"}
+    p = experiment(tmp_path, {"sources.ntu120": "synthetic", "transfers": {"on": transfer}})
+    source, target = clips([1, 3]), replace(clips([7, 8]), setup=np.repeat([1, 2], 64))
+    both = {"ntu60": source, "ntu120": target}
+    for dataset in both:
+        assert list(checks.on_transfers(p, dataset, both)) == [
+            "transfers.on: ntu60-xsub is pretrained on 64 of the 64 clips of ntu120 that test it, "
+            "by their names, such as clip0000"
+        ]
+    others = replace(target, name=np.char.add(target.name, "b"))
+    assert not list(checks.on_transfers(p, "ntu120", {**both, "ntu120": others}))
+    assert not list(checks.on_transfers(p, "pku2", both))
+    assert not list(checks.on_transfers(p, "ntu60", {"ntu60": source}))
+
+
 def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match=r"machine.device is 'cuda', and torch finds no GPU"):
@@ -208,3 +226,30 @@ def test_archives_that_a_changed_preparation_needs_are_asked_for(
     Path("data/raw/ntu60").mkdir(parents=True)
     check.main()
     assert "data/raw" not in capsys.readouterr().err
+
+
+def stage_check(folder: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the stage on these parameters."""
+    experiment(folder, changes)
+    for name in LINKED:
+        (folder / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(folder)
+    check.main()
+
+
+def test_the_stage_says_what_is_hardly_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage_check(tmp_path, {"linear.milestones": [70, 50]}, monkeypatch)
+    assert capsys.readouterr().err == (
+        "check: params.yaml: linear.milestones is [70, 50]: not in ascending order\n"
+    )
+
+
+def test_the_stage_refuses_a_gpu_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="torch finds no GPU"):
+        stage_check(tmp_path, {"machine.device": "cuda"}, monkeypatch)
+    assert not (tmp_path / "data").exists()

@@ -25,10 +25,11 @@ from model.encoder import Encoder, Projector
 from skeletons.layout import Layout
 
 PARENTS = (0, 0, 1, 1)
+PAIRS = (5, 0)  # how many clips have a second body
 
 
 def join(rank: int, ranks: int, folder: str) -> None:
-    """One of several processes under srun, with random numbers that start alike."""
+    """One of several processes under srun."""
     os.environ |= {
         "SLURM_STEP_NUM_TASKS": str(ranks),
         "SLURM_PROCID": str(rank),
@@ -39,12 +40,20 @@ def join(rank: int, ranks: int, folder: str) -> None:
     }
     torch.set_num_threads(1)
     distributed.join("cpu")
-    torch.manual_seed(0)
 
 
-def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
-    """Two epochs of a tiny network on clips of which the first `pairs` have a second body."""
+def work(rank: int, ranks: int, folder: str) -> None:
+    """All of what one process does here, or one of several, which take seconds to start."""
     join(rank, ranks, folder)
+    found = {f"{pairs} pairs": pretrained(pairs) for pairs in PAIRS}
+    torch.save({**found, **fine_tuned()}, Path(folder, f"{ranks}-{rank}.pt"))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def pretrained(pairs: int) -> dict[str, Any]:
+    """Two epochs of a tiny network on clips of which the first `pairs` have a second body."""
+    torch.manual_seed(0)
     encoder = Encoder(parents=PARENTS, frames=8, width=8, dim=16, heads=2, dropout=0.0)
     network = SCDNet(Projector(encoder, projection=8), queue=20).train()
     network.query.double(), network.key.double()  # rounding is not what is compared
@@ -59,19 +68,14 @@ def run(rank: int, ranks: int, folder: str, pairs: int) -> None:
 
     loader = batches(np.arange(18), batch=4, seed=0, drop_last=True)
     curve = train(step, network, loader, sgd=SGD(epochs=2, lr=0.05), seed=1)
-    torch.save(
-        {"state": network.state_dict(), "curve": curve, "seen": seen},
-        Path(folder, f"{ranks}-{rank}.pt"),
-    )
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    return {"state": network.state_dict(), "curve": curve, "seen": seen}
 
 
-def run_fine_tuning(rank: int, ranks: int, folder: str) -> None:
+def fine_tuned() -> dict[str, dict[str, Any]]:
     """Two epochs of 7 clips in batches of 4: the last of an epoch has 3; and of 5: the last has 1,
     fewer than processes.
     """
-    join(rank, ranks, folder)
+    torch.manual_seed(0)
     encoder = Encoder(parents=PARENTS, frames=8, width=8, dim=16, heads=2, dropout=0.0).double()
     frames = torch.randn(7 * 10, 2, len(PARENTS), 3).double()
     frames[20:, 1] = 0
@@ -105,26 +109,26 @@ def run_fine_tuning(rank: int, ranks: int, folder: str) -> None:
         )
         found[str(count)] = {"state": classifier.state_dict(), "seen": seen.copy()}
         seen.clear()
-    torch.save(found, Path(folder, f"{ranks}-{rank}.pt"))
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    return found
 
 
-def one_and_two(function: Any, folder: Path, *arguments: int) -> list[Any]:
-    """What one process saves, and each of two."""
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What one process finds, and each of two."""
+    folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     (folder / "port").write_text(str(port))
     for ranks in (1, 2):
-        mp.spawn(function, (ranks, str(folder), *arguments), nprocs=ranks)
+        mp.spawn(work, (ranks, str(folder)), nprocs=ranks)
     names = ("1-0", "2-0", "2-1")
     return [torch.load(folder / f"{name}.pt", weights_only=True) for name in names]
 
 
-def test_two_processes_fine_tune_as_one_whatever_the_number_of_clips(tmp_path: Path) -> None:
+def test_two_processes_fine_tune_as_one_whatever_the_number_of_clips(results: list[Any]) -> None:
     """Every clip once an epoch, and every step that of one process."""
-    one, first, second = one_and_two(run_fine_tuning, tmp_path)
+    one, first, second = results
     assert sorted(one["7"]["seen"]) == sorted([*range(7)] * 2)
     assert sorted(first["7"]["seen"] + second["7"]["seen"]) == sorted(one["7"]["seen"])
     # The fifth clip is a batch alone, which both compute.
@@ -139,9 +143,9 @@ def test_two_processes_fine_tune_as_one_whatever_the_number_of_clips(tmp_path: P
             )
 
 
-@pytest.mark.parametrize("pairs", [5, 0])
-def test_two_processes_equal_one(pairs: int, tmp_path: Path) -> None:
-    one, first, second = one_and_two(run, tmp_path, pairs)
+@pytest.mark.parametrize("pairs", PAIRS)
+def test_two_processes_equal_one(pairs: int, results: list[Any]) -> None:
+    one, first, second = (found[f"{pairs} pairs"] for found in results)
     assert not set(first["seen"][:8]) & set(second["seen"][:8])
     assert sorted(first["seen"] + second["seen"]) == sorted(one["seen"])
     for name, array in first["state"].items():

@@ -10,7 +10,6 @@ read.
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 from clone import ROOT, Clone
 
 from experiment import params
@@ -184,27 +182,14 @@ def words(text: str) -> set[str]:
     return set(re.sub(made_up, " ", text).split())
 
 
-@pytest.fixture(scope="module")
-def small(clone: Clone) -> Clone:
-    """The finished clone after `make`, with one run, so that an experiment takes seconds."""
-    p = yaml.safe_load((clone.path / "params.yaml").read_text())
-    p |= {"runs": {"ntu60-xsub": p["runs"]["ntu60-xsub"]}, "transfers": {}, "ensembles": {}}
-    p |= {"supervised_runs": {}}
-    (clone.path / "params.yaml").write_text(yaml.safe_dump(p, sort_keys=False))
-    assert clone.ran("repro") == {"check", "report"}
-    clone.git("commit", "-qam", "One run")
-    (clone.path / ".venv/bin").mkdir(parents=True)
-    for program in ("python", "dvc", "pytest"):
-        (clone.path / ".venv/bin" / program).symlink_to(Path(sys.executable).parent / program)
-    (clone.path / ".venv/bin/activate").touch()
-    return clone
-
-
 @pytest.fixture
 def workspace(small: Clone, tmp_path: Path) -> Clone:
-    """A copy of it beside a git remote, for the commands of one page."""
-    shutil.copytree(small.path, tmp_path / "clone", symlinks=True)
-    workspace = Clone(tmp_path / "clone")
+    """A copy beside a git remote, as after `make`, for the commands of one page."""
+    workspace = small.copy(tmp_path / "clone")
+    (workspace.path / ".venv/bin").mkdir(parents=True)
+    for program in ("python", "dvc", "pytest"):
+        (workspace.path / ".venv/bin" / program).symlink_to(Path(sys.executable).parent / program)
+    (workspace.path / ".venv/bin/activate").touch()
     # `make` would install an environment anew that is not of this place.
     (workspace.path / ".venv/installed").write_text(f"{workspace.path}\n")
     workspace.git("init", "-q", "--bare", str(tmp_path / "origin.git"))

@@ -254,6 +254,15 @@ def test_names_of_letters_of_any_script_are_allowed(project: Path, name: str) ->
     assert list(params.read().supervised_runs) == [name]
 
 
+def test_names_are_quoted_in_commands_all_the_same() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    commands = [stage["do"]["cmd"] for stage in stages.values() if "foreach" in stage]
+    assert len(commands) > 10
+    assert not [command for command in commands if not command.endswith(" '${key}'")]
+    for stage in stages.values():
+        assert "${key}" not in stage.get("cmd", "")
+
+
 def test_all_mistakes_of_all_files_are_said_at_once(project: Path) -> None:
     change("params.yaml", {"linear.lr": -1, "seed": "one", "views.spin": 3})
     change("datasets/ntu60.yaml", {"classes": "sixty"})

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +21,9 @@ EPOCHS = 12
 LONG = {"machine": {"checkpoint_minutes": 0}, "pretrain": {"epochs": EPOCHS}}
 
 
-def copy(finished: Clone, path: Path) -> Clone:
+def copy(one_run: Clone, path: Path) -> Clone:
     """A copy with a pretraining of some seconds, saved after every step."""
-    shutil.copytree(finished.path, path, symlinks=True)
-    clone = Clone(path)
+    clone = one_run.copy(path)
     clone.change(LONG)
     return clone
 
@@ -35,9 +33,9 @@ def weights(clone: Clone) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def expected(finished: Clone, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def expected(one_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of a run that nothing interrupts."""
-    clone = copy(finished, tmp_path_factory.mktemp("whole") / "clone")
+    clone = copy(one_run, tmp_path_factory.mktemp("whole") / "clone")
     clone.dvc("repro", STAGE)
     return weights(clone)
 
@@ -101,9 +99,9 @@ def saved(clone: Clone) -> list[dict[str, float]]:
     ids=["repro", "dvc alone", "experiment"],
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(
-    finished: Clone, tmp_path: Path, expected: bytes, arguments: tuple[str, ...], alone: bool
+    one_run: Clone, tmp_path: Path, expected: bytes, arguments: tuple[str, ...], alone: bool
 ) -> None:
-    clone = copy(finished, tmp_path / "clone")
+    clone = copy(one_run, tmp_path / "clone")
     before = kill(clone, *arguments, STAGE, alone=alone)
     assert before
     clone.dvc(*arguments, STAGE)

@@ -347,3 +347,36 @@ def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(
     assert cells[1, 1] == cells[2, 2] == 0
     assert cells[3, 3] == 3
     assert sum(cells.values()) == 5
+
+
+# ---- Parameters that do not fit the clips --------------------------------------------------------
+
+
+def test_what_does_not_fit_the_clips_is_said_as_soon_as_they_are_prepared(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By `prepare`, and refused by `pretrain` before it trains."""
+    change({"retrieval": {"k": 99}})
+    message = f"retrieval.k is 99: more than the 18 training clips of runs.{RUN}"
+    prepare.main("ntu60")
+    assert f"ntu60: params.yaml: {message}\n" in capsys.readouterr().err
+    with pytest.raises(UserError, match=f"^{message}"):
+        pretrain.main(RUN)
+    assert not Path("data/weights").exists()
+
+
+def test_an_encoder_is_pretrained_on_all_clips_and_not_evaluated(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("datasets").unlink()  # a link
+    shutil.copytree(ROOT / "datasets", "datasets")
+    file = Path("datasets/ntu60.yaml")
+    described = yaml.safe_load(file.read_text())
+    described["protocols"]["xsub"] = {"train": {"replication": [1, 2]}}
+    file.write_text(yaml.safe_dump(described))
+    change({"pretrain": {"epochs": 1, "milestones": [], "probe": {"every": 1}}})
+    assert pretrain.main(RUN).endswith("after 1 epochs")
+    said = capsys.readouterr().err
+    assert "it leaves no test clip; the encoder can only be pretrained" in said
+    with pytest.raises(UserError, match="leaves no test clip"):
+        embed.main(RUN)
