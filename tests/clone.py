@@ -1,4 +1,7 @@
-"""A temporary clone of the project at a scale of seconds, in which tests run the real commands."""
+"""A temporary clone of the project at a scale of seconds, in which tests run the real commands.
+
+Most of their time is the start of Python and of PyTorch for each stage: few runs, few datasets.
+"""
 
 import json
 import os
@@ -118,19 +121,29 @@ class Clone:
         lines = self.dvc(*arguments, **environment).splitlines()
         return {line.split("'")[1] for line in lines if line.startswith("Running stage")}
 
-    def change(self, changes: dict[str, Any]) -> None:
-        params = yaml.safe_load((self.path / "params.yaml").read_text())
-        update(params, changes)
+    def params(self) -> dict[str, Any]:
+        """What params.yaml has."""
+        return yaml.safe_load((self.path / "params.yaml").read_text())
+
+    def write(self, params: dict[str, Any]) -> None:
         (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
+    def change(self, changes: dict[str, Any]) -> None:
+        params = self.params()
+        update(params, changes)
+        self.write(params)
+
     def keep_run(self, run: str) -> None:
-        """Leaves one run in params.yaml, and in dvc.lock, which DVC reads at every command."""
-        params = yaml.safe_load((self.path / "params.yaml").read_text())
+        """Leaves one run and its dataset in params.yaml, and in dvc.lock, which DVC reads and writes
+        again at every stage.
+        """
+        params = self.params()
         params["runs"] = {run: params["runs"][run]}
-        params |= {"transfers": {}, "ensembles": {}, "supervised_runs": {}}
-        (self.path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-        lock = yaml.safe_load((self.path / "dvc.lock").read_text())
+        dataset = params["runs"][run]["dataset"]
+        params["sources"] = {dataset: params["sources"][dataset]}
+        self.write(params | {"transfers": {}, "ensembles": {}, "supervised_runs": {}})
         names = set(self.dvc("stage", "list", "--name-only").splitlines())
+        lock = yaml.safe_load((self.path / "dvc.lock").read_text())
         lock["stages"] = {name: lock["stages"][name] for name in lock["stages"] if name in names}
         (self.path / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
 

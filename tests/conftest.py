@@ -67,6 +67,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
     def make(path: Path) -> None:
         clone = Clone.new(path)
         clone.change(TINY)
+        params = clone.params()
+        # Most of the time of a stage is its start and DVC's: two streams are enough.
+        del params["runs"]["ntu60-xsub-motion"]
+        params["ensembles"]["ntu60-xsub-3s"]["motion"] = None
+        clone.write(params)
         clone.dvc("repro")
         clone.git("add", "-A")
         clone.git("commit", "-qm", "Results")

@@ -46,7 +46,8 @@ def test_own_recordings(own: Clone, tmp_path: Path) -> None:
 
 def test_runs_that_train_at_once(finished: Clone, tmp_path: Path) -> None:
     own = finished.copy(tmp_path / "clone")
-    own.change({"pretrain": {"temperature": 0.3}})
+    motion = {"dataset": "ntu60", "protocol": "xsub", "stream": "motion"}
+    own.change({"pretrain": {"temperature": 0.3}, "runs": {"ntu60-xsub-motion": motion}})
     block = block_with("docs/running.md", "pretrain@ntu60-xsub-motion &")
     assert block.rstrip().endswith("wait\ndvc repro")
     block = block.rstrip().removesuffix("dvc repro")

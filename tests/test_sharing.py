@@ -61,7 +61,7 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     shown = re.findall(
         "^Running stage '(.*)':$", (ROOT / "docs/sharing.md").read_text(), re.MULTILINE
     )
-    assert ran == set(shown)
+    assert ran == {stage for stage in shown if not stage.endswith("-motion")}
     assert {path.name for path in (colleague.path / "data").iterdir() if path.is_dir()} == {
         "classifiers",
         "features",
