@@ -134,8 +134,8 @@ class Clone:
         self.write(params)
 
     def keep_run(self, run: str) -> None:
-        """Leaves one run and its dataset in params.yaml, and in dvc.lock, which DVC reads and writes
-        again at every stage.
+        """Leaves one run and its dataset in params.yaml and dvc.lock, which DVC reads and writes
+        at every stage.
         """
         params = self.params()
         params["runs"] = {run: params["runs"][run]}
