@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     pytest-xdist would begin with the files of most tests, were it not for `--no-loadscope-reorder`.
     """
     heavy = sorted(
-        {item.path.name for item in items if {"finished"} & set(item.fixturenames)},
+        {item.path.name for item in items if "finished" in item.fixturenames},
         key=lambda name: (name != "test_pages.py", name),
     )
     first = [*heavy[:1], *BESIDE, *heavy[1:]]

@@ -1,4 +1,4 @@
-"""Experiments as DVC's users run them: sweeps, the table, apply, branch, refusals."""
+"""Experiments as DVC's users run them: sweeps, the table, apply, branch, refusals; of one run."""
 
 import json
 import re
@@ -39,43 +39,37 @@ def test_an_ablation_is_one_parameter_of_pretraining(name: str) -> None:
     assert any(name == entry or name.startswith(f"{entry}.") for entry in tracked)
 
 
-@pytest.fixture(scope="module")
-def clone(small: Clone) -> Clone:
-    """One run, since an experiment of all takes long."""
-    return small
-
-
 def experiments(clone: Clone) -> dict[str, dict[str, Any]]:
     """Parameters and metrics of the last commit's experiments, by name."""
     head = json.loads(clone.dvc("exp", "show", "--json"))[1]
     return {one["name"]: one["revs"][-1]["data"] for one in head["experiments"] or []}
 
 
-def test_a_grid_through_the_queue(clone: Clone) -> None:
+def test_a_grid_through_the_queue(small: Clone) -> None:
     grid = [
         *("-S", "views.spatial_mask.probability=0.5"),
         *("-S", "pretrain.temperature=0.07,0.1,0.2"),
         *("-S", "views.spatial_mask.joints=4,8,12"),
     ]
-    assert clone.dvc("exp", "run", "--queue", *grid).count("Queueing with overrides") == 9
-    clone.dvc("queue", "remove", "--all")
-    clone.dvc("exp", "run", "--queue", "--name", "three", "-S", "retrieval.k=3")
+    assert small.dvc("exp", "run", "--queue", *grid).count("Queueing with overrides") == 9
+    small.dvc("queue", "remove", "--all")
+    small.dvc("exp", "run", "--queue", "--name", "three", "-S", "retrieval.k=3")
     # The worker holds the output open, so this returns when the queue is empty.
-    clone.dvc("queue", "start")
-    found = experiments(clone)["three"]
+    small.dvc("queue", "start")
+    found = experiments(small)["three"]
     assert found["params"]["params.yaml"]["data"]["retrieval"]["k"] == 3
     metrics = {path for path, content in found["metrics"].items() if content["data"]}
     assert metrics == {"metrics/summary.json"}
 
-    head = clone.git("rev-parse", "HEAD")
-    clone.dvc("exp", "branch", "three", "neighbours")
-    assert "k: 3" in clone.git("show", "neighbours:params.yaml")
-    clone.dvc("exp", "apply", "three")
-    assert clone.git("rev-parse", "HEAD") == head
-    assert yaml.safe_load((clone.path / "params.yaml").read_text())["retrieval"]["k"] == 3
-    summary = json.loads((clone.path / "metrics/summary.json").read_text())
+    head = small.git("rev-parse", "HEAD")
+    small.dvc("exp", "branch", "three", "neighbours")
+    assert "k: 3" in small.git("show", "neighbours:params.yaml")
+    small.dvc("exp", "apply", "three")
+    assert small.git("rev-parse", "HEAD") == head
+    assert yaml.safe_load((small.path / "params.yaml").read_text())["retrieval"]["k"] == 3
+    summary = json.loads((small.path / "metrics/summary.json").read_text())
     assert summary == found["metrics"]["metrics/summary.json"]["data"]
-    assert clone.stale() == set()
+    assert small.stale() == set()
 
 
 @pytest.mark.parametrize(
@@ -86,21 +80,21 @@ def test_a_grid_through_the_queue(clone: Clone) -> None:
     ],
 )
 def test_an_invalid_value_is_refused_before_anything_runs_or_is_lost(
-    clone: Clone, change: str, message: str
+    small: Clone, change: str, message: str
 ) -> None:
     """By `check`, whose messages test_params has, and what is no parameter by DVC."""
-    before = (clone.path / "params.yaml").read_text()
+    before = (small.path / "params.yaml").read_text()
     try:
-        said = clone.dvc("exp", "run", "-S", change, fails=True)
+        said = small.dvc("exp", "run", "-S", change, fails=True)
         assert message in said
         assert set(re.findall("Running stage '(.*)'", said)) <= {"check"}
     finally:
-        (clone.path / "params.yaml").write_text(before)
-    assert clone.stale() == set()
+        (small.path / "params.yaml").write_text(before)
+    assert small.stale() == set()
 
 
-def test_a_changed_value_leaves_the_comments(clone: Clone) -> None:
-    files = [clone.path / "params.yaml", clone.path / "datasets/ntu60.yaml"]
+def test_a_changed_value_leaves_the_comments(small: Clone) -> None:
+    files = [small.path / "params.yaml", small.path / "datasets/ntu60.yaml"]
     before = [file.read_text() for file in files]
     try:
         files[0].write_text((ROOT / "params.yaml").read_text())
@@ -109,19 +103,19 @@ def test_a_changed_value_leaves_the_comments(clone: Clone) -> None:
             "pretrain.terms=[ti,si]",
             "datasets/ntu60.yaml:classes=61",
         ]
-        clone.dvc("exp", "run", "--queue", *(part for one in changes for part in ("-S", one)))
+        small.dvc("exp", "run", "--queue", *(part for one in changes for part in ("-S", one)))
         text, dataset = (
-            clone.git("show", f"refs/exps/celery/stash:{name}")
+            small.git("show", f"refs/exps/celery/stash:{name}")
             for name in ("params.yaml", "datasets/ntu60.yaml")
         )
         assert re.search(r"\n  lr: 0\.5 +# learning rate of SGD at the start\n", text)
         assert text.count("#") == (ROOT / "params.yaml").read_text().count("#")
         assert re.search(r"\nclasses: 61 +# number of actions\n", dataset)
     finally:
-        clone.dvc("queue", "remove", "--all")
+        small.dvc("queue", "remove", "--all")
         for file, content in zip(files, before, strict=True):
             file.write_text(content)
-    assert clone.stale() == set()
+    assert small.stale() == set()
 
 
 def shown_behind_check() -> list[list[str]]:
@@ -135,34 +129,34 @@ def shown_behind_check() -> list[list[str]]:
     return [line.partition("#")[0].split() for line in block.splitlines()]
 
 
-def test_results_of_a_stage_that_refuses_come_back(clone: Clone) -> None:
+def test_results_of_a_stage_that_refuses_come_back(small: Clone) -> None:
     """`dvc repro --single-item` goes past `check`, and DVC deletes before it runs a stage: the page
     says what brings the results back.
     """
-    weights = clone.path / "data/weights/ntu60-xsub.pt"
-    params, before = (clone.path / "params.yaml").read_text(), weights.read_bytes()
-    clone.git("add", "-A")
-    clone.git("commit", "-q", "--allow-empty", "-m", "Before")
+    weights = small.path / "data/weights/ntu60-xsub.pt"
+    params, before = (small.path / "params.yaml").read_text(), weights.read_bytes()
+    small.git("add", "-A")
+    small.git("commit", "-q", "--allow-empty", "-m", "Before")
     try:
-        clone.change({"pretrain": {"momentum": 2}})
-        said = clone.dvc("repro", "--single-item", "pretrain@ntu60-xsub", fails=True)
+        small.change({"pretrain": {"momentum": 2}})
+        said = small.dvc("repro", "--single-item", "pretrain@ntu60-xsub", fails=True)
         assert "pretrain.momentum is 2, allowed: a number, at least 0, below 1" in said
         assert not weights.exists()
     finally:
-        (clone.path / "params.yaml").write_text(params)
+        (small.path / "params.yaml").write_text(params)
     for program, *arguments in shown_behind_check():
-        getattr(clone, program)(*arguments)
+        getattr(small, program)(*arguments)
     assert weights.read_bytes() == before
-    assert clone.stale() == set()
+    assert small.stale() == set()
 
 
-def test_one_row_is_refused_too(clone: Clone) -> None:
-    before = (clone.path / "params.yaml").read_text()
+def test_one_row_is_refused_too(small: Clone) -> None:
+    before = (small.path / "params.yaml").read_text()
     try:
-        clone.change({"encoder": {"heads": 3}})
-        said = clone.dvc("repro", "linear@ntu60-xsub", fails=True)
+        small.change({"encoder": {"heads": 3}})
+        said = small.dvc("repro", "linear@ntu60-xsub", fails=True)
         assert "encoder.dim is 8, allowed: a multiple of encoder.heads, 3" in said
         assert set(re.findall("Running stage '(.*)'", said)) == {"check"}
     finally:
-        (clone.path / "params.yaml").write_text(before)
-    assert clone.stale() == set()
+        (small.path / "params.yaml").write_text(before)
+    assert small.stale() == set()
