@@ -1,7 +1,7 @@
 """What a schema cannot see: values that are fine alone and not together, or not on this data."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,29 +97,27 @@ def on_dataset(p: Params, dataset: str, clips: Clips) -> Iterator[str]:
                 yield str(error)
 
 
-def on_transfers(p: Params, dataset: str, prepared: Mapping[str, Clips]) -> Iterator[str]:
-    """A line for each transfer from or to a dataset whose encoder was pretrained on clips that test
-    it, by their names; as far as both datasets are `prepared`.
+def on_transfers(p: Params, read: Callable[[str], Clips | None]) -> Iterator[str]:
+    """A line for each transfer whose encoder was pretrained on clips that have the names of those
+    that test it. `read` gives the prepared clips of a dataset, None where there are none.
     """
     for name, transfer in p.transfers.items():
-        run, rules = p.runs[transfer.run], p.datasets[transfer.target].protocols
-        if dataset not in (run.dataset, transfer.target):
+        run, target = p.runs[transfer.run], p.datasets[transfer.target]
+        trained, tested = read(run.dataset), read(transfer.target)
+        if trained is None or tested is None:
             continue
-        if not prepared.keys() >= {run.dataset, transfer.target}:
-            continue
-        source, target = prepared[run.dataset], prepared[transfer.target]
+        rule, other = p.datasets[run.dataset].protocols[run.protocol].rule, transfer.protocol
         try:
-            rule = p.datasets[run.dataset].protocols[run.protocol].rule
-            train, _ = protocols.split(source, rule, name=run.protocol, testless=True)
-            _, test = protocols.split(target, rules[transfer.protocol].rule, name=transfer.protocol)
+            train, _ = protocols.split(trained, rule, name=run.protocol, testless=True)
+            _, test = protocols.split(tested, target.protocols[other].rule, name=other)
         except UserError:
             continue  # which `on_dataset` says
-        shared = set(source.name[train].tolist()) & set(target.name[test].tolist())
+        shared = set(trained.name[train].tolist()) & set(tested.name[test].tolist())
         if shared:
             yield (
-                f"transfers.{name}: {transfer.run} is pretrained on {len(shared):,} of the "
-                f"{len(test):,} clips of {transfer.target} that test it, by their names, such as "
-                f"{min(shared)}"
+                f"transfers.{name}: {len(shared):,} of the {len(test):,} clips of "
+                f"{transfer.target} that test it have names of clips that {transfer.run} is "
+                f"pretrained on, such as {min(shared)}: are they the same?"
             )
 
 

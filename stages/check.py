@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from experiment import artifacts, checks, console, launcher, params, pipeline
+from skeletons import store
+from skeletons.store import Clips
 
 # What the other stages wait for. Always the same, so that it makes none of them run again.
 CHECKED = artifacts.DATA / "checked"
@@ -14,7 +16,7 @@ def main() -> str:
     p = params.read()
     checks.device(p)
     checks.lists(p)
-    for warning in checks.warnings(p):
+    for warning in (*checks.warnings(p), *checks.on_transfers(p, prepared)):
         print(f"check: {params.PATH}: {warning}", file=sys.stderr)
     for line in archives_needed(p.sources) if launcher.allows_missing() else ():
         print(f"check: {line}", file=sys.stderr)
@@ -23,6 +25,16 @@ def main() -> str:
     artifacts.NO_SCORES.parent.mkdir(exist_ok=True)
     artifacts.NO_SCORES.write_text("a stream that an ensemble is without\n")
     return f"{CHECKED}: {params.PATH} is valid"
+
+
+def prepared(dataset: str) -> Clips | None:
+    """The clips of a dataset, without their frames; None before it is prepared, and for a store
+    that cannot be read, of which the stages that need it say why.
+    """
+    try:
+        return store.read(artifacts.store(dataset), frames=False)
+    except Exception:  # zarr's are of many kinds
+        return None
 
 
 def archives_needed(datasets: Iterable[str]) -> Iterator[str]:

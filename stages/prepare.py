@@ -62,10 +62,7 @@ def main(dataset: str) -> str:
     print(f"{dataset}: {summary.paragraph(found)}")
     for line in warnings:
         print(f"{dataset}: {line}", file=sys.stderr)
-    stores = {name: artifacts.store(name) for name in p.sources}
-    prepared = {n: store.read(path, frames=False) for n, path in stores.items() if path.exists()}
-    lines = checks.on_dataset(p, dataset, prepared[dataset])
-    for line in (*lines, *checks.on_transfers(p, dataset, prepared)):
+    for line in checks.on_dataset(p, dataset, store.read(output, frames=False)):
         print(f"{dataset}: {params.PATH}: {line}", file=sys.stderr)
     whole = f" of {archives.clips:,}" if archives.clips else ""
     listed = f", {report.listed} left out by {archives.leave_out}" if report.listed else ""

@@ -162,16 +162,26 @@ def test_a_transfer_to_clips_that_the_encoder_has_seen_is_said(tmp_path: Path) -
     transfer = {"run": "ntu60-xsub", "target": "ntu120", "protocol": "xset"}
     p = experiment(tmp_path, {"sources.ntu120": "synthetic", "transfers": {"on": transfer}})
     source, target = clips([1, 3]), replace(clips([7, 8]), setup=np.repeat([1, 2], 64))
-    both = {"ntu60": source, "ntu120": target}
-    for dataset in both:
-        assert list(checks.on_transfers(p, dataset, both)) == [
-            "transfers.on: ntu60-xsub is pretrained on 64 of the 64 clips of ntu120 that test it, "
-            "by their names, such as clip0000"
-        ]
+    assert list(checks.on_transfers(p, {"ntu60": source, "ntu120": target}.get)) == [
+        "transfers.on: 64 of the 64 clips of ntu120 that test it have names of clips that "
+        "ntu60-xsub is pretrained on, such as clip0000: are they the same?"
+    ]
     others = replace(target, name=np.char.add(target.name, "b"))
-    assert not list(checks.on_transfers(p, "ntu120", {**both, "ntu120": others}))
-    assert not list(checks.on_transfers(p, "pku2", both))
-    assert not list(checks.on_transfers(p, "ntu60", {"ntu60": source}))
+    untested = replace(target, setup=np.repeat(2, 128))
+    for other in (others, untested, None):
+        assert not list(checks.on_transfers(p, {"ntu60": source, "ntu120": other}.get))
+    assert not list(checks.on_transfers(p, {"ntu120": target}.get))
+
+
+def test_the_stage_says_it_of_stores_that_are_there_and_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checks, "on_transfers", lambda p, read: [f"{read('ntu60')} {read('pku2')}"])
+    for folder in ("ntu60.zarr", "pku2.zarr"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    (tmp_path / "data/pku2.zarr/zarr.json").write_text("{")
+    stage_check(tmp_path, {}, monkeypatch)
+    assert capsys.readouterr().err == "check: params.yaml: None None\n"
 
 
 def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
