@@ -102,17 +102,18 @@ def on_transfers(p: Params, read: Callable[[str], Clips | None]) -> Iterator[str
     that test it. `read` gives the prepared clips of a dataset, None where there are none.
     """
     for name, transfer in p.transfers.items():
-        run, target = p.runs[transfer.run], p.datasets[transfer.target]
-        trained, tested = read(run.dataset), read(transfer.target)
-        if trained is None or tested is None:
+        run = p.runs[transfer.run]
+        source, target = read(run.dataset), read(transfer.target)
+        if source is None or target is None:
             continue
-        rule, other = p.datasets[run.dataset].protocols[run.protocol].rule, transfer.protocol
+        rule = p.datasets[run.dataset].protocols[run.protocol].rule
+        other = p.datasets[transfer.target].protocols[transfer.protocol].rule
         try:
-            train, _ = protocols.split(trained, rule, name=run.protocol, testless=True)
-            _, test = protocols.split(tested, target.protocols[other].rule, name=other)
+            train, _ = protocols.split(source, rule, name=run.protocol, testless=True)
+            _, test = protocols.split(target, other, name=transfer.protocol)
         except UserError:
             continue  # which `on_dataset` says
-        shared = set(trained.name[train].tolist()) & set(tested.name[test].tolist())
+        shared = set(source.name[train].tolist()) & set(target.name[test].tolist())
         if shared:
             yield (
                 f"transfers.{name}: {len(shared):,} of the {len(test):,} clips of "

@@ -173,17 +173,6 @@ def test_a_transfer_to_clips_that_the_encoder_has_seen_is_said(tmp_path: Path) -
     assert not list(checks.on_transfers(p, {"ntu120": target}.get))
 
 
-def test_the_stage_says_it_of_stores_that_are_there_and_can_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(checks, "on_transfers", lambda p, read: [f"{read('ntu60')} {read('pku2')}"])
-    for folder in ("ntu60.zarr", "pku2.zarr"):
-        (tmp_path / "data" / folder).mkdir(parents=True)
-    (tmp_path / "data/pku2.zarr/zarr.json").write_text("{")
-    stage_check(tmp_path, {}, monkeypatch)
-    assert capsys.readouterr().err == "check: params.yaml: None None\n"
-
-
 def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match=r"machine.device is 'cuda', and torch finds no GPU"):

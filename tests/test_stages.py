@@ -30,6 +30,7 @@ from model.encoder import Encoder, save_encoder
 from skeletons.layout import Layout
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import (
+    check,
     embed,
     linear,
     prepare,
@@ -365,15 +366,34 @@ def test_what_does_not_fit_the_clips_is_said_as_soon_as_they_are_prepared(
     assert not Path("data/weights").exists()
 
 
-def test_an_encoder_is_pretrained_on_all_clips_and_not_evaluated(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def describe(name: str, protocol: dict[str, Any]) -> None:
+    """Gives the dataset ntu60 a protocol."""
     Path("datasets").unlink()  # a link
     shutil.copytree(ROOT / "datasets", "datasets")
     file = Path("datasets/ntu60.yaml")
     described = yaml.safe_load(file.read_text())
-    described["protocols"]["xsub"] = {"train": {"replication": [1, 2]}}
+    described["protocols"][name] = protocol
     file.write_text(yaml.safe_dump(described))
+
+
+def test_check_reads_the_stores_of_transfers_that_are_there_and_whole(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clips of subjects 1, 2 and 4 pretrain; those of 1, and of 3, test."""
+    describe("seen", {"train": {"subject": [2]}, "test": {"subject": [1, 3]}})
+    change({"transfers": {"seen": {"run": RUN, "target": "ntu60", "protocol": "seen"}}})
+    Path("data/pku2.zarr").mkdir()
+    Path("data/pku2.zarr/zarr.json").write_text("{")  # of the default's transfer
+    check.main()
+    said = capsys.readouterr().err
+    assert "transfers.seen: 6 of the 12 clips of ntu60 that test it have names of clips" in said
+    assert "pku2 that test it" not in said
+
+
+def test_an_encoder_is_pretrained_on_all_clips_and_not_evaluated(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe("xsub", {"train": {"replication": [1, 2]}})
     change({"pretrain": {"epochs": 1, "milestones": [], "probe": {"every": 1}}})
     assert pretrain.main(RUN).endswith("after 1 epochs")
     said = capsys.readouterr().err
