@@ -49,6 +49,7 @@ def fine_tuned_accuracy(
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             milestones=milestones,
+            schedule=settings.schedule,
         ),
         precision=settings.precision,
         seed=seed,

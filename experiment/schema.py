@@ -23,6 +23,7 @@ from experiment.values import (
     Positive,
     Precision,
     Probability,
+    Schedule,
     Section,
     Seed,
     Stream,
@@ -246,9 +247,7 @@ class Pretrain(Section):
     epochs: Count = key("passes over the training clips", "epochs")
     lr: Positive = key("learning rate of SGD at the start")
     milestones: list[Index] = key("epochs from which the rate is a tenth of the one before")
-    schedule: Literal["step", "cosine"] = key(
-        "step: the rate falls at the milestones; cosine: to 0 without them"
-    )
+    schedule: Schedule = key("step: the rate falls at the milestones; cosine: to 0 without them")
     warmup: Index = key("first steps, over which the rate rises", "steps")
     sgd_momentum: BelowOne = key("momentum of SGD")
     weight_decay: NotNegative = key("weight decay of SGD")
@@ -277,6 +276,7 @@ class Finetune(Section):
     drop_axis: DropAxis = key("a coordinate of it zeroed, as in `views`")
     batch: Annotated[int, Field(ge=2)] = key("clips in a training step", "clips")
     lr: Positive = key("learning rate of SGD at the start")
+    schedule: Schedule = key("how the rate falls, as in `pretrain`")
     momentum: BelowOne = key("momentum of SGD")
     weight_decay: NotNegative = key("weight decay of SGD")
     precision: Precision = key("of matrix products; weights stay fp32")

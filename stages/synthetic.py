@@ -1,7 +1,7 @@
 """Write synthetic archives in a dataset's own format: data/synthetic/<dataset>/.
 
-The folder is empty for a dataset whose source is not `synthetic`, so that a synthetic parameter
-makes nothing of real archives run again.
+The folder of a dataset whose source is not `synthetic` has a line that says so and stays the same,
+so that a synthetic parameter makes nothing of real archives run again.
 """
 
 import shutil
@@ -17,7 +17,9 @@ def main(dataset: str) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if p.sources[dataset] != "synthetic":
-        return f"{folder}: empty, {dataset} comes from {p.sources[dataset]}"
+        # DVC warns of an empty folder, at every stage
+        (folder / "none.txt").write_text("This dataset's archives are real.\n")
+        return f"{folder}: none, {dataset} comes from {p.sources[dataset]}"
     entry, settings = p.datasets[dataset], p.synthetic
     generator, layout = synthetic.load(entry.format), LAYOUTS[entry.layout]
     takes = generator.generate(

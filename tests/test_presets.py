@@ -71,6 +71,7 @@ PAPER = {
     "linear": {"epochs": 80, "lr": 2.0, "milestones": [50, 70], "momentum": 0.9, "batch": 1024},
     "retrieval.k": 1,
     "finetune.lr": 0.01,
+    "finetune.schedule": "step",
     "finetune.batch": 64,
     "finetune.weight_decay": 0.0,
     "semi.fractions": [0.01, 0.05, 0.1, 0.2],

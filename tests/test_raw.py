@@ -97,6 +97,23 @@ def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
     assert sorted(project.brought) == ["mine/all_sqe.zip"]
 
 
+def test_where_archives_are_real_a_line_says_so_and_no_synthetic_parameter_changes_it(
+    project, owned
+):
+    def made() -> list[tuple[str, str]]:
+        synthetic.main("mine")
+        return [(path.name, path.read_text()) for path in Path("data/synthetic/mine").iterdir()]
+
+    project.dataset(str(owned), ["a.zip"])
+    first = made()
+    assert first == [("none.txt", "This dataset's archives are real.\n")]
+    project.params["synthetic"] |= {"seed": 5, "actions": 3}
+    project.dataset(str(owned), ["a.zip"])
+    assert made() == first
+    raw.main("mine")
+    assert list(project.brought) == ["mine/a.zip"]
+
+
 def test_synthetic_numbers_and_formats_without_sense_are_refused(project):
     project.dataset("synthetic", ["x.zip"], format="bvh")
     with pytest.raises(ValueError, match=f"format is 'bvh', allowed: one of {formats.NAMES[0]}, "):

@@ -1,6 +1,7 @@
 """Stages called one by one on a few clips: the learning curve, the upper bound, what is refused."""
 
 import csv
+import math
 import os
 import shutil
 import signal
@@ -267,6 +268,24 @@ def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
     (bound,) = metrics.read(f"metrics/supervised/{RUN}.json")
     (row,) = metrics.read(f"metrics/semi/{RUN}.json")
     assert bound["top1"] == round(row["top1"], 2)
+
+
+def test_fine_tuning_follows_the_schedule_that_is_asked_for(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change({"finetune": {"schedule": "cosine"}})
+    change({"supervised": {"epochs": 2, "milestones": [1], "lr": 0.1}})
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def notes(optimiser: torch.optim.SGD, *arguments: Any) -> Any:
+        rates.append(float(optimiser.param_groups[0]["lr"]))
+        return step(optimiser, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", notes)
+    supervised.main(RUN)
+    half = [0.1 * (1 + math.cos(math.pi * i / len(rates))) / 2 for i in range(len(rates))]
+    assert rates == pytest.approx(half)
 
 
 # ---- An encoder that does not fit ----------------------------------------------------------------
