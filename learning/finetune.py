@@ -15,8 +15,8 @@ from learning.clips import DeviceClips
 from learning.features import extract
 from learning.loop import train
 from learning.precision import computing
-from learning.probes import topk_accuracy
 from learning.schedule import SGD
+from learning.scores import topk_accuracy
 from learning.views import training_view
 from model.distributed import parallel
 from model.encoder import Encoder
@@ -114,5 +114,5 @@ def accuracy(
 ) -> tuple[float, ...]:
     """Top-1 and top-5 accuracy (%) of the classifier on the clips `indices` (N,)."""
     found = scores(classifier, clips, indices, stream=stream, centre_crop=centre_crop, batch=batch)
-    labels = clips.labels[torch.from_numpy(indices).to(clips.device)]
-    return topk_accuracy(found, labels.cpu(), (1, 5))
+    labels = clips.labels.cpu().numpy()[indices]
+    return topk_accuracy(found.cpu().numpy(), labels, (1, 5))

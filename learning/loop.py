@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from errors import UserError
 from learning.checkpoint import Checkpoint
 from learning.graphs import Replayed
-from learning.schedule import SGD
+from learning.schedule import SGD, Optimiser
 from model import distributed
 from skeletons.memory import keep_freed_memory
 
@@ -101,7 +101,7 @@ def train(
         loss, figures = step(*arguments)
         run.optimiser.zero_grad()
         (loss * weight).backward()
-        run.optimiser.step()
+        run.optimiser.step(run.lr)
         return {"loss": loss.detach(), **figures}
 
     updated = Replayed(update) if replay else update
@@ -151,9 +151,12 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = self.sgd.optimiser(self.trained)
+        self.optimiser = Optimiser(
+            self.trained, momentum=self.sgd.momentum, weight_decay=self.sgd.weight_decay
+        )
         self.device = self.trained[0].device
-        self.lr = torch.zeros((), device=self.device)
+        # A recorded step reads it on the device.
+        self.lr = torch.zeros((), device=self.device) if self.replay else 0.0
         self.failed = torch.tensor(-1, device=self.device)  # the first step of a bad loss
         self.since = time.perf_counter()
 
@@ -163,10 +166,9 @@ class _Run:
         return self.epoch * len(self.loader) + self.step
 
     def set_rate(self) -> None:
-        """Gives the optimiser the learning rate of the next step."""
+        """Notes the learning rate of the next step."""
         rate = self.rate(self.now)
-        # A recorded step reads it on the device.
-        self.optimiser.param_groups[0]["lr"] = self.lr.fill_(rate) if self.replay else rate
+        self.lr = self.lr.fill_(rate) if isinstance(self.lr, Tensor) else rate
 
     def rate(self, step: int) -> float:
         return self.sgd.rate(step, len(self.loader))

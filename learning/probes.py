@@ -1,4 +1,4 @@
-"""Probes of frozen features: linear classification, nearest-neighbour retrieval, scores.
+"""Probes of frozen features: linear classification and nearest-neighbour retrieval.
 
 Accuracies are per cent.
 """
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
 from torch import Tensor
 
 from errors import UserError
-from learning.schedule import step_lr
+from learning.schedule import Optimiser, step_lr
+from learning.scores import percent, topk_accuracy
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -100,17 +100,17 @@ def linear_probe(
     weight = torch.empty(classes, x.shape[1]).normal_(0, 0.01, generator=generator)
     weight = weight.to(device).requires_grad_()
     bias = torch.zeros(classes, device=device, requires_grad=True)
-    optimiser = torch.optim.SGD([weight, bias], lr=lr, momentum=momentum)
+    optimiser = Optimiser([weight, bias], momentum=momentum)
 
     history = []
     for epoch in progress(range(epochs)):
-        optimiser.param_groups[0]["lr"] = rate = step_lr(lr, epoch, milestones)
+        rate = step_lr(lr, epoch, milestones)
         total = torch.zeros((), device=device)
         for rows in torch.randperm(len(x), generator=generator).to(device).split(batch):
             loss = F.cross_entropy(F.linear(x[rows], weight, bias), labels[rows])
             optimiser.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimiser.step(rate)
             total += loss.detach() * len(rows)
         train_loss = total.item() / len(x)
         if not math.isfinite(train_loss):
@@ -118,7 +118,7 @@ def linear_probe(
         with torch.no_grad():
             scores = F.linear(test_x, weight, bias)
             test_loss = F.cross_entropy(scores, test_y).item()
-        top1, top5 = topk_accuracy(scores, test_y, (1, 5))
+        top1, top5 = topk_accuracy(scores.cpu().numpy(), test.labels.cpu().numpy(), (1, 5))
         history.append(Epoch(epoch, rate, train_loss, test_loss, top1, top5))
     return LinearProbe(weight.detach(), bias.detach(), scores, history)
 
@@ -163,7 +163,9 @@ def retrieval(
     votes = (labels[:, :, None] == labels[:, None]).sum(2)
     winner = votes.argmax(1, keepdim=True)  # the first of equals
     predictions = labels.gather(1, winner)[:, 0]
-    return Retrieval(predictions, neighbours, _percent(predictions == queries.labels))
+    return Retrieval(
+        predictions, neighbours, percent((predictions == queries.labels).cpu().numpy())
+    )
 
 
 def nearest(
@@ -188,39 +190,3 @@ def nearest(
         for start in progress(range(0, len(queries), chunk))
     ]
     return torch.cat(found)
-
-
-# ---- Scores --------------------------------------------------------------------------------------
-
-
-def topk_accuracy(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> tuple[float, ...]:
-    """For each k, the percentage of clips with their label among the k largest `scores` (N, C)."""
-    ranked = scores.topk(min(max(ks), scores.shape[1]), dim=1).indices
-    hits = ranked == rearrange(labels, "n -> n 1")
-    return tuple(_percent(hits[:, :k].any(1)) for k in ks)
-
-
-def confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How many clips of class i were taken for class j, as (classes, classes) int64."""
-    cells = (labels * classes + predictions).bincount(minlength=classes * classes)
-    return rearrange(cells, "(label prediction) -> label prediction", label=classes)
-
-
-def class_accuracy(matrix: Tensor) -> Tensor:
-    """The accuracy of each class from a confusion matrix, NaN for a class without clips."""
-    return 100 * matrix.diagonal() / matrix.sum(1)
-
-
-def ensemble(scores: Sequence[Tensor], weights: Sequence[float] = ()) -> Tensor:
-    """The scores of several classifiers of the same clips as one: the mean of their logits, each
-    counted `weights` times as much, or all alike.
-    """
-    stacked = torch.stack(list(scores))
-    if not weights:
-        return stacked.mean(0)
-    shares = stacked.new_tensor(weights) / sum(weights)
-    return einsum(shares, stacked, "run, run n c -> n c")
-
-
-def _percent(correct: Tensor) -> float:
-    return 100 * correct.sum().item() / len(correct)

@@ -1,11 +1,10 @@
 """Ensemble of two or three runs of one protocol: the mean of their linear classifiers' scores."""
 
 import numpy as np
-import torch
 
 from errors import UserError
 from experiment import artifacts, console, metrics, params
-from learning.probes import ensemble, topk_accuracy
+from learning.scores import ensemble, topk_accuracy
 
 
 def main(name: str) -> str:
@@ -16,10 +15,10 @@ def main(name: str) -> str:
         if not np.array_equal(other.clip, scores[0].clip):
             raise UserError(f"run {run} was tested on other clips than {runs[0]}")
     mean = ensemble(
-        [torch.from_numpy(one.scores) for one in scores],
+        [one.scores for one in scores],
         [described.weights[stream] for stream in described.runs if described.weights],
     )
-    top1, top5 = topk_accuracy(mean, torch.from_numpy(scores[0].label), (1, 5))
+    top1, top5 = topk_accuracy(mean, scores[0].label, (1, 5))
     return metrics.write(f"metrics/ensemble/{name}.json", top1=top1, top5=top5)
 
 

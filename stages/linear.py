@@ -2,11 +2,13 @@
 
 import sys
 
+import numpy as np
 import torch
 
 from experiment import artifacts, console, metrics, params
 from experiment.artifacts import Classifier, Scores
-from learning.probes import Labelled, class_accuracy, confusion, learns_nothing, linear_probe
+from learning.probes import Labelled, learns_nothing, linear_probe
+from learning.scores import class_accuracy, confusion
 from model import distributed
 
 
@@ -35,14 +37,15 @@ def main(run: str) -> str:
                 "better than without them: nothing is learnt",
                 file=sys.stderr,
             )
-    scores = trained.scores.cpu()
+    scores = trained.scores.cpu().numpy()
     parts = (part.cpu().numpy() for part in (trained.weight, trained.bias))
     artifacts.write_classifier(run, Classifier(*parts))
-    artifacts.write_scores(run, Scores(test.clip, test.label, scores.numpy()))
+    artifacts.write_scores(run, Scores(test.clip, test.label, scores))
 
-    matrix = confusion(scores.argmax(1), test_labels, classes)
+    matrix = confusion(scores.argmax(1), test.label, classes)
     # Every action that any clip has is a row and a column, if nothing was taken for it, too.
-    cells = matrix + torch.cat([train_labels, test_labels]).bincount(minlength=classes).diag()
+    having = np.bincount(np.concatenate([train.label, test.label]), minlength=classes)
+    cells = matrix + np.diag(having)
     folder = f"metrics/linear/{run}"
     metrics.write_rows(f"{folder}-epochs.json", [epoch._asdict() for epoch in trained.epochs])
     metrics.write_rows(
@@ -61,7 +64,7 @@ def main(run: str) -> str:
                 "predicted": predicted + 1,
                 "clips": int(matrix[actual, predicted]),
             }
-            for actual, predicted in cells.nonzero().tolist()
+            for actual, predicted in np.argwhere(cells).tolist()
         ],
     )
     return metrics.write(

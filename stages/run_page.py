@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from experiment import artifacts, console, pages, params
 from experiment.artifacts import Scores
-from learning.probes import confusion
+from learning.scores import confusion
 
 GUESSES = 3
 
@@ -32,16 +31,18 @@ def content(mapped: dict[str, Any], scores: Scores) -> dict[str, Any]:
     """A run's map with what the linear classifier says of each clip, and the confusion matrix of
     all test clips.
     """
-    logits = torch.from_numpy(scores.scores)
+    logits = scores.scores
     rows = np.searchsorted(scores.clip, [clip["clip"] for clip in mapped["test"]])
-    shares, actions = logits[rows].softmax(1).topk(min(GUESSES, logits.shape[1]))
+    shares = np.exp(logits[rows] - logits[rows].max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    likeliest = np.argsort(-shares, axis=1, kind="stable")[:, :GUESSES]
     guesses = [
-        [[action, round(share, 3)] for action, share in zip(*both, strict=True)]
-        for both in zip(actions.tolist(), shares.tolist(), strict=True)
+        [[action, round(float(share[action]), 3)] for action in actions]
+        for share, actions in zip(shares, likeliest.tolist(), strict=True)
     ]
-    matrix = confusion(logits.argmax(1), torch.from_numpy(scores.label), logits.shape[1])
+    matrix = confusion(logits.argmax(1), scores.label, logits.shape[1])
     return mapped | {
-        "confusion": [[i, j, int(matrix[i, j])] for i, j in matrix.nonzero().tolist()],
+        "confusion": [[i, j, int(matrix[i, j])] for i, j in np.argwhere(matrix).tolist()],
         "test": [
             clip | {"map": np.round(clip["map"], 2).tolist(), "guesses": guess}
             for clip, guess in zip(mapped["test"], guesses, strict=True)

@@ -144,14 +144,14 @@ def test_a_collapsed_network_finds_no_key() -> None:
 def test_a_collapsed_network_finds_no_key_however_its_vectors_are_rounded(dim: int) -> None:
     """All projections are the same random vector, exactly or but for the last bit."""
     encoder = Encoder(parents=KINECT_V2.parents, frames=16, width=8, dim=16, heads=4)
+    net = SCDNet(Projector(encoder, projection=dim), queue=16)
     for draw in range(50):
         torch.manual_seed(draw)
-        net = SCDNet(Projector(encoder, projection=dim), queue=16)
         z = F.normalize(torch.randn(1, dim), dim=1)
         # In each row some numbers are the next larger ones, as another order of a sum gives them.
         rounded = torch.where(torch.rand(8, dim) < 0.5, z, z.nextafter(2 * z))
         for keys in (z.expand(8, dim), rounded):
-            for _ in range(2):
+            for _ in range(2):  # all of the queues
                 net.loss((z.expand(8, dim),) * 3, (keys,) * 3)
             _, figures = net.loss((z.expand(8, dim),) * 3, (keys,) * 3)
             assert figures["accuracy"] == 0, draw

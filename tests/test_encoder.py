@@ -279,8 +279,7 @@ def test_input_that_the_encoder_does_not_take_is_refused(
         Encoder(**TINY).eval().represent(torch.zeros(shape, dtype=dtype))
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("planned", [True, False])
+@pytest.mark.parametrize(("training", "planned"), [(True, True), (True, False), (False, False)])
 def test_the_compiler_takes_the_network_whole(training: bool, planned: bool) -> None:
     network = Projector(Encoder(**TINY)).train(training)
     bodies = plan(torch.tensor([True, *[False] * 3]), torch.device("cpu")) if planned else None

@@ -12,16 +12,13 @@ from torch import Tensor, nn
 from errors import UserError
 from learning.probes import (
     Labelled,
-    class_accuracy,
-    confusion,
-    ensemble,
     learns_nothing,
     linear_probe,
     nearest,
     retrieval,
-    topk_accuracy,
 )
 from learning.schedule import step_lr
+from learning.scores import topk_accuracy
 from skeletons.protocols import draw_clips
 
 CLASSES = 7
@@ -94,7 +91,7 @@ def test_linear_probe_learns_and_reports_last_and_best() -> None:
     assert probe.last.top1 > 95
     assert probe.last.top5 >= probe.last.top1
     assert probe.best.top1 == max(epoch.top1 for epoch in probe.epochs)
-    assert topk_accuracy(probe.scores, test.labels, (1,)) == (probe.last.top1,)
+    assert topk_accuracy(probe.scores.numpy(), test.labels.numpy(), (1,)) == (probe.last.top1,)
 
 
 def test_linear_probe_is_a_function_of_its_seed() -> None:
@@ -222,35 +219,6 @@ def test_retrieval_breaks_ties_by_the_nearer() -> None:
         result = retrieval(Labelled(query, torch.tensor([2])), clips, k=5)
         assert result.neighbours.tolist() == [[0, 1, 2, 3, 4]]
         assert result.predictions.tolist() == [expected]
-
-
-# ---- Scores --------------------------------------------------------------------------------------
-
-
-def test_topk_accuracy() -> None:
-    scores = torch.tensor([[5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5], [9, 0, 8, 1, 7, 2.0]])
-    labels = torch.tensor([0, 4, 1])
-    expected = (100 / 3, 200 / 3, 200 / 3, 100)
-    assert topk_accuracy(scores, labels, (1, 2, 5, 6)) == pytest.approx(expected)
-    assert topk_accuracy(scores[:, :3], torch.tensor([0, 0, 0]), (1, 5))[1] == 100
-
-
-def test_confusion_and_class_accuracy() -> None:
-    labels, predictions = torch.tensor([0, 0, 0, 1, 3, 3]), torch.tensor([0, 1, 0, 1, 0, 1])
-    matrix = confusion(predictions, labels, 4)
-    assert matrix.tolist() == [[2, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]]
-    expected = [200 / 3, 100, float("nan"), 0]
-    assert class_accuracy(matrix).tolist() == pytest.approx(expected, nan_ok=True)
-
-
-def test_ensemble_is_the_mean_of_the_scores() -> None:
-    one, two = torch.tensor([[1.0, 2, 3]]), torch.tensor([[5.0, 0, 0]])
-    torch.testing.assert_close(ensemble([one, two, two]), torch.tensor([[11 / 3, 2 / 3, 1]]))
-
-
-def test_a_weighted_ensemble_counts_each_of_the_scores_as_often_as_is_said() -> None:
-    one, two = torch.tensor([[1.0, 2, 3]]), torch.tensor([[5.0, 0, 0]])
-    torch.testing.assert_close(ensemble([one, two], [2, 6]), ensemble([one, two, two, two]))
 
 
 # ---- Draws of labelled clips ---------------------------------------------------------------------

@@ -27,6 +27,7 @@ from learning import pretrain as pretraining
 from learning.checkpoint import Checkpoint
 from learning.contrast import SCDNet
 from learning.loop import Stopped
+from learning.schedule import Optimiser
 from model.encoder import Encoder, save_encoder
 from skeletons.layout import Layout
 from skeletons.sensors import KINECT_V1, KINECT_V2
@@ -276,13 +277,13 @@ def test_fine_tuning_follows_the_schedule_that_is_asked_for(
     change({"finetune": {"schedule": "cosine"}})
     change({"supervised": {"epochs": 2, "milestones": [1], "lr": 0.1}})
     rates: list[float] = []
-    step = torch.optim.SGD.step
+    step = Optimiser.step
 
-    def notes(optimiser: torch.optim.SGD, *arguments: Any) -> Any:
-        rates.append(float(optimiser.param_groups[0]["lr"]))
-        return step(optimiser, *arguments)
+    def notes(optimiser: Optimiser, lr: float) -> None:
+        rates.append(lr)
+        step(optimiser, lr)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", notes)
+    monkeypatch.setattr(Optimiser, "step", notes)
     supervised.main(RUN)
     half = [0.1 * (1 + math.cos(math.pi * i / len(rates))) / 2 for i in range(len(rates))]
     assert rates == pytest.approx(half)

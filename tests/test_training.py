@@ -18,7 +18,7 @@ from learning.batches import batches
 from learning.checkpoint import Checkpoint, Unsaved
 from learning.loop import FLAT, NotFinite, train, unchanged
 from learning.precision import computing
-from learning.schedule import SGD
+from learning.schedule import SGD, Optimiser
 
 CLIPS = np.arange(10)
 SEED = 3
@@ -69,6 +69,29 @@ def test_the_rate_of_each_step(schedule: str, warmup: int, rates: list[float]) -
     settings = sgd(4, lr=1.0, schedule=schedule, warmup=warmup)
     found = [settings.rate(step, steps=2) for step in range(len(rates))]
     assert found == pytest.approx(rates, abs=1e-6)
+
+
+def test_the_optimiser_is_pytorchs_sgd_and_goes_on_from_its_state() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(n, 3) for n in (4, 5, 6)]
+    ours, theirs = ([t.clone().requires_grad_() for t in start] for _ in range(2))
+    settings = {"momentum": 0.9, "weight_decay": 0.1}
+    optimiser = Optimiser(ours, **settings)
+    reference = torch.optim.SGD(theirs, lr=1, fused=True, **settings)
+    for lr in (0.5, 0.2, 0.1, 0.1):
+        optimiser.zero_grad()
+        reference.zero_grad()
+        for tensors in (ours, theirs):
+            # the last has no gradient and stays, in spite of its decay
+            sum((t**3).sum() for t in tensors[:2]).backward()
+        optimiser.step(lr)
+        reference.param_groups[0]["lr"] = lr
+        reference.step()
+        assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+        fresh = Optimiser(ours, **settings)
+        fresh.load_state_dict(optimiser.state_dict())
+        optimiser = fresh
+    assert torch.equal(ours[2], start[2])
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before() -> None:
