@@ -163,9 +163,8 @@ def retrieval(
     votes = (labels[:, :, None] == labels[:, None]).sum(2)
     winner = votes.argmax(1, keepdim=True)  # the first of equals
     predictions = labels.gather(1, winner)[:, 0]
-    return Retrieval(
-        predictions, neighbours, percent((predictions == queries.labels).cpu().numpy())
-    )
+    correct = (predictions == queries.labels).cpu().numpy()
+    return Retrieval(predictions, neighbours, percent(correct))
 
 
 def nearest(

@@ -53,7 +53,9 @@ class Optimiser:
     training; the function that it calls does not.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], *, momentum: float, weight_decay: float = 0):
+    def __init__(
+        self, parameters: Iterable[Tensor], *, momentum: float, weight_decay: float = 0
+    ) -> None:
         self.parameters = list(parameters)
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -84,9 +86,11 @@ class Optimiser:
         self.buffers = dict(zip(moved, buffers, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes to go on from here."""
         return {"buffers": self.buffers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of the same parameters, on whatever device it lies."""
         self.buffers = {
             i: buffer if buffer is None else buffer.to(self.parameters[i].device)
             for i, buffer in state["buffers"].items()

@@ -44,4 +44,4 @@ def ensemble(scores: Sequence[Floats], weights: Sequence[float] = ()) -> Floats:
 
 def percent(correct: NDArray[np.bool_]) -> float:
     """How many are correct."""
-    return 100 * float(correct.mean())
+    return 100 * int(correct.sum()) / len(correct)

@@ -44,8 +44,8 @@ def main(run: str) -> str:
 
     matrix = confusion(scores.argmax(1), test.label, classes)
     # Every action that any clip has is a row and a column, if nothing was taken for it, too.
-    having = np.bincount(np.concatenate([train.label, test.label]), minlength=classes)
-    cells = matrix + np.diag(having)
+    labels = np.concatenate([train.label, test.label])
+    cells = matrix + np.diag(np.bincount(labels, minlength=classes))
     folder = f"metrics/linear/{run}"
     metrics.write_rows(f"{folder}-epochs.json", [epoch._asdict() for epoch in trained.epochs])
     metrics.write_rows(
