@@ -83,7 +83,7 @@ class Optimiser:
             nesterov=False,
             maximize=False,
         )
-        self.buffers = dict(zip(moved, buffers, strict=True))
+        self.buffers.update(zip(moved, buffers, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` takes to go on from here."""
