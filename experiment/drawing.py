@@ -17,6 +17,14 @@ MASKED = "#d95f02"  # masked joint
 ROW, POSES = 16, 5  # skeletons in a row along time, and in a panel
 
 
+def action(label: int, names: Sequence[str], longest: int) -> str:
+    """An action's title: its name, cut to `longest` characters, or its number from 1 where there
+    are no `names`.
+    """
+    name = names[label] if names else f"action {label + 1}"
+    return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
+
+
 def poses(
     axes: Axes,
     clip: Array,

@@ -28,34 +28,35 @@ def page(p: Params, found: Figures, published: Mapping[str, Any]) -> str:
         parts += semi_tables(p, found, published if real else {}, dataset)
         parts += supervised_table(p, found, dataset)
         parts += transfer_table(p, found, published if real else {}, dataset)
+        parts += weights_table(p, found, dataset)
         parts += pictures(p, dataset)
     return "\n\n".join(parts) + "\n"
 
 
 def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset: str) -> list[str]:
-    """Linear evaluation, ensembles and retrieval of the dataset's runs, and where they ran."""
+    """Linear evaluation, ensembles and retrieval of the dataset's runs."""
     runs = {name: run for name, run in p.runs.items() if run.dataset == dataset}
     ensembles = {n: e for n, e in p.ensembles.items() if set(e.runs.values()) <= set(runs)}
     if not runs:
         return []
     linear: list[list[object]] = [
-        [name, run.protocol, run.stream, *(figures[k] for k in keys)]
+        [name, run.protocol, run.stream, *(percent(figures[k]) for k in keys)]
         for name, run in runs.items()
         for figures in [found["linear"][name]]
         for keys in [("top1", "top5", "best_top1", "untrained_top1")]
     ]
     linear += [
-        [name, protocol, combined(e), figures["top1"], figures["top5"], "", ""]
+        [name, protocol, combined(e), percent(figures["top1"]), percent(figures["top5"]), "", ""]
         for name, e in ensembles.items()
         for protocol in [next(runs[run].protocol for run in e.runs.values())]
         for figures in [found["ensemble"][name]]
     ]
     retrieval = [
-        [name, run.protocol, run.stream, figures["top1"], figures["untrained_top1"]]
+        [name, run.protocol, run.stream, *(percent(figures[k]) for k in keys)]
         for name, run in runs.items()
         for figures in [found["retrieval"][name]]
+        for keys in [("top1", "untrained_top1")]
     ]
-    made = {name: found["weights"][name] for name in runs}
     head = ["run", "protocol", "stream"]
     return [
         "### Linear evaluation",
@@ -64,10 +65,6 @@ def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         "### Retrieval",
         table([*head, "top-1", "untrained"], retrieval),
         *beside(published, "retrieval", [f"{dataset}-{r.protocol}" for r in runs.values()]),
-        "### What the weights were made on",
-        table(
-            ["run", *made[next(iter(runs))]], [[run, *row.values()] for run, row in made.items()]
-        ),
     ]
 
 
@@ -85,9 +82,14 @@ def semi_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
         return []
     fractions = list(found["semi"][runs[0]])
     rows = [
-        [run, *(f"{figures[f]['top1']:.2f} ± {figures[f]['std']:.2f}" for f in fractions)]
+        [
+            run,
+            *(
+                f"{percent(row['top1'])} ± {percent(row['std'])}"
+                for row in found["semi"][run].values()
+            ),
+        ]
         for run in runs
-        for figures in [found["semi"][run]]
     ]
     parts = ["### Semi-supervised", table(["run", *fractions], rows)]
     for protocol in p.datasets[dataset].protocols:
@@ -98,7 +100,7 @@ def semi_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset
 def supervised_table(p: Params, found: Figures, dataset: str) -> list[str]:
     """Encoders that saw all labels: what label-free training is to come near to."""
     rows = [
-        [name, run.protocol, run.stream, figures["top1"], figures["top5"]]
+        [name, run.protocol, run.stream, percent(figures["top1"]), percent(figures["top5"])]
         for name, run in p.supervised_runs.items()
         if run.dataset == dataset
         for figures in [found["supervised"][name]]
@@ -120,7 +122,8 @@ def transfer_table(
     if not transfers:
         return []
     rows = [
-        [name, t.run, t.protocol, found["transfer"][name]["top1"]] for name, t in transfers.items()
+        [name, t.run, t.protocol, percent(found["transfer"][name]["top1"])]
+        for name, t in transfers.items()
     ]
     sources = [p.runs[t.run].dataset for t in transfers.values()]
     real = [source for source in sources if p.sources[source] != "synthetic"]
@@ -129,6 +132,16 @@ def transfer_table(
         table(["transfer", "pretrained run", "protocol", "top-1"], rows),
         *beside(published, f"transfer-to-{dataset}", real),
     ]
+
+
+def weights_table(p: Params, found: Figures, dataset: str) -> list[str]:
+    """What the encoders of the dataset's runs were pretrained on."""
+    made = {n: found["weights"][n] for n, run in p.runs.items() if run.dataset == dataset}
+    if not made:
+        return []
+    columns = next(iter(made.values()))
+    rows = [[run, *row.values()] for run, row in made.items()]
+    return ["### What the weights were made on", table(["run", *columns], rows)]
 
 
 def pictures(p: Params, dataset: str) -> list[str]:
@@ -160,6 +173,11 @@ def beside(published: Mapping[str, Any], kind: str, columns: Iterable[str]) -> l
         if any(c in figures.get(kind, {}) for c in columns)
     ]
     return ["Published:", table(["method", *columns, "read in"], rows)] if rows else []
+
+
+def percent(value: float) -> str:
+    """An accuracy of ours; published ones have as many digits as their source."""
+    return f"{value:.2f}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -371,6 +371,12 @@ class Params(Section):
         """The datasets of `sources`, by name."""
         return self._datasets
 
+    def actions(self, dataset: str) -> list[str]:
+        """The names of a dataset's actions, if its file has them. Synthetic actions are not those
+        of the dataset that they stand for, and have none.
+        """
+        return [] if self.sources[dataset] == "synthetic" else self.datasets[dataset].names
+
 
 def leaves(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every key of a schema with its description, parents first; `<name>` is the user's choice."""

@@ -13,14 +13,13 @@ from experiment import artifacts, console, drawing, params
 from skeletons import store
 
 ACTIONS, COLUMNS = 12, 4  # that are drawn at most; of panels
+NAME = 44  # characters that fit above a panel
 
 
 def main(dataset: str) -> str:
     p = params.read()
     group: Any = zarr.open_group(artifacts.store(dataset), mode="r")
-    # Synthetic actions are not those of the dataset that they stand for.
-    names = [] if p.sources[dataset] == "synthetic" else p.datasets[dataset].names
-    figure = actions(dataset, group, names)
+    figure = actions(dataset, group, p.actions(dataset))
     return str(drawing.save(figure, artifacts.FIGURES / f"{dataset}-clips.png"))
 
 
@@ -41,7 +40,7 @@ def actions(dataset: str, group: Any, names: Sequence[str]) -> Figure:
             continue
         clips = np.flatnonzero(labels == action)
         clip = store.clip(group, int(clips[len(clips) // 2]))
-        drawing.panel(axes, clip, parents, names[action] if names else f"action {action + 1}")
+        drawing.panel(axes, clip, parents, drawing.action(action, names, NAME))
     title = f"{dataset}: clips of {len(shown)} of {len(found)} actions"
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -13,10 +13,12 @@ OF_ACTION = 24  # clips of an action, evenly spaced among them
 
 def main(dataset: str) -> str:
     p = params.read()
-    synthetic = p.sources[dataset] == "synthetic"
     clips = store.read(artifacts.store(dataset))
-    actions = pages.actions(clips.classes, [] if synthetic else p.datasets[dataset].names)
-    described = {"dataset": dataset, "synthetic": synthetic, "actions": actions}
+    described = {
+        "dataset": dataset,
+        "synthetic": p.sources[dataset] == "synthetic",
+        "actions": pages.actions(clips.classes, p.actions(dataset)),
+    }
     page = pages.fill("dataset.html", described | content(clips))
     return artifacts.write_page(artifacts.dataset_page(dataset), page)
 

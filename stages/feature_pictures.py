@@ -15,21 +15,28 @@ from learning.probes import nearest
 from skeletons import store
 
 QUERIES, NEIGHBOURS = 6, 5
+NAME = 22  # characters that fit above a panel
 RIGHT, WRONG = "#1a9850", "#d73027"
 
 
 def main(run: str) -> str:
     p = params.read()
     train, test = (artifacts.read_features(run, side) for side in ("train", "test"))
-    group: Any = zarr.open_group(artifacts.store(p.runs[run].dataset), mode="r")
+    dataset = p.runs[run].dataset
+    group: Any = zarr.open_group(artifacts.store(dataset), mode="r")
+    names = p.actions(dataset)
     path = artifacts.FIGURES / run
-    drawing.save(retrieval_rows(run, train, test, group), Path(f"{path}-retrieval.png"))
-    drawing.save(feature_map(run, artifacts.read_map(run)["test"]), Path(f"{path}-map.png"))
+    drawing.save(retrieval_rows(run, train, test, group, names), Path(f"{path}-retrieval.png"))
+    drawing.save(feature_map(run, artifacts.read_map(run)["test"], names), Path(f"{path}-map.png"))
     return f"{path}-retrieval.png and {path}-map.png"
 
 
-def retrieval_rows(run: str, train: Features, test: Features, group: Any) -> Figure:
-    """A row a query: a test clip and the training clips with the nearest features, marked."""
+def retrieval_rows(
+    run: str, train: Features, test: Features, group: Any, names: Sequence[str]
+) -> Figure:
+    """A row a query: a test clip and the training clips with the nearest features, marked, each
+    under the name of its action if there are `names`.
+    """
     parents = store.layout(group).parents
     actions, first = np.unique(test.label, return_index=True)
     queries = first[
@@ -44,7 +51,7 @@ def retrieval_rows(run: str, train: Features, test: Features, group: Any) -> Fig
     figure = Figure(figsize=(13, 1.75 * len(queries)), layout="constrained")
     grid = figure.subplots(len(queries), 1 + found.shape[1], squeeze=False)
     for axes, query, neighbours in zip(grid, queries, found, strict=True):
-        title = f"query: action {test.label[query] + 1}"
+        title = f"query: {drawing.action(test.label[query], names, NAME)}"
         drawing.panel(axes[0], store.clip(group, test.clip[query]), parents, title)
         for place, neighbour in zip(axes[1:], neighbours, strict=True):
             right = train.label[neighbour] == test.label[query]
@@ -52,14 +59,14 @@ def retrieval_rows(run: str, train: Features, test: Features, group: Any) -> Fig
                 place,
                 store.clip(group, train.clip[neighbour]),
                 parents,
-                f"{'✓' if right else '✗'} action {train.label[neighbour] + 1}",
+                f"{'✓' if right else '✗'} {drawing.action(train.label[neighbour], names, NAME)}",
                 RIGHT if right else WRONG,
             )
     figure.suptitle(f"{run}: test clips and their nearest training clips", x=0.01, ha="left")
     return figure
 
 
-def feature_map(run: str, mapped: Sequence[dict[str, Any]]) -> Figure:
+def feature_map(run: str, mapped: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     """The test clips of the run's map with pretrained and with untrained features."""
     label = np.array([clip["label"] for clip in mapped])
     actions = np.unique(label)
@@ -78,13 +85,13 @@ def feature_map(run: str, mapped: Sequence[dict[str, Any]]) -> Figure:
                 marker="osD^v"[number % 5],
                 linewidths=0,
                 alpha=0.85,
-                label=str(action + 1),
+                label=drawing.action(action, names, NAME) if names else str(action + 1),
             )
         axes.set(xticks=[], yticks=[], title=title)
         axes.spines[:].set_color("#bbbbbb")
     if len(actions) <= 20:
-        handles, names = axes.get_legend_handles_labels()
-        figure.legend(handles, names, title="action", loc="outside right center", frameon=False)
+        handles, called = axes.get_legend_handles_labels()
+        figure.legend(handles, called, title="action", loc="outside right center", frameon=False)
     figure.suptitle(f"{run}: {len(label)} test clips by their features (t-SNE)", x=0.01, ha="left")
     return figure
 

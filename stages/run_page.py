@@ -14,14 +14,12 @@ GUESSES = 3
 def main(run: str) -> str:
     p = params.read()
     described = p.runs[run]
-    synthetic = p.sources[described.dataset] == "synthetic"
-    names = [] if synthetic else p.datasets[described.dataset].names
     scores = artifacts.read_scores(run)
     page = {
         "run": run,
-        "synthetic": synthetic,
+        "synthetic": p.sources[described.dataset] == "synthetic",
         **described.model_dump(),
-        "actions": pages.actions(scores.scores.shape[1], names),
+        "actions": pages.actions(scores.scores.shape[1], p.actions(described.dataset)),
         **content(artifacts.read_map(run), scores),
     }
     return artifacts.write_page(artifacts.run_page(run), pages.fill("run.html", page))

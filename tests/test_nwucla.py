@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_normalise import naive
 
 from experiment import params
+from experiment.artifacts import Features
 from model.encoder import load_encoder
 from skeletons import protocols, store
 from skeletons.layout import Layout
@@ -23,7 +24,7 @@ from skeletons.reading.formats import nwucla
 from skeletons.reading.prepare import BrokenClips, Dataset, prepare
 from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, Recording
 from skeletons.sensors import KINECT_V1, KINECT_V2
-from stages import clip_pictures, embed, pretrain, raw, synthetic
+from stages import clip_pictures, embed, feature_pictures, pretrain, raw, synthetic
 from stages import prepare as prepare_stage
 from stages import view_pictures as views
 
@@ -328,7 +329,7 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
         assert Path(f"data/figures/nwucla-{kind}.png").stat().st_size > 10_000
 
 
-def test_a_dataset_is_drawn_by_the_names_of_its_actions(tmp_path):
+def test_pictures_have_the_names_of_actions(tmp_path):
     (tmp_path / "raw").mkdir()
     for label in (9, 2, 7, 2):
         body = np.random.default_rng(label).normal(size=(3, KINECT_V1.joints, 3))
@@ -337,11 +338,19 @@ def test_a_dataset_is_drawn_by_the_names_of_its_actions(tmp_path):
     dataset = Dataset("nwucla", KINECT_V1, 10, skeletons=[tmp_path / "raw"])
     prepare(tmp_path / "out.zarr", dataset, scratch=tmp_path / "scratch")
     group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    label = group["label"][:]
+    features = np.array([{1: (1, 0.1), 6: (0, 1), 8: (1, 0.2)}[n] for n in label], np.float32)
+    found = Features(np.arange(4), label, features, features)
+    nearest_of_7 = [("✓", 7), ("✗", 9), ("✗", 2), ("✗", 2)]
     names = [f"name {label}" for label in range(1, 11)]
     for shown, word in ((names, "name"), ([], "action")):
         figure = clip_pictures.actions("mine", group, shown)
         assert [axes.get_title() for axes in figure.axes] == [f"{word} {n}" for n in (2, 7, 9)]
         assert figure.get_suptitle() == "mine: clips of 3 of 3 actions"
+        rows = feature_pictures.retrieval_rows("mine", found, found, group, shown)
+        titles = np.array([axes.get_title() for axes in rows.axes]).reshape(3, 5)
+        assert titles[:, 0].tolist() == [f"query: {word} {n}" for n in (2, 7, 9)]
+        assert titles[1, 1:].tolist() == [f"{mark} {word} {n}" for mark, n in nearest_of_7]
 
 
 def test_a_layout_of_two_bodies_gets_an_empty_second_one(tmp_path):

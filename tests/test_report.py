@@ -112,7 +112,7 @@ def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
     real, synthetic = text.split("## pku2")
     assert "| someone | 80.1 | a table |" in real
     assert "| someone | 70.4 | a table |" in real
-    assert "| a | xsub | joint | 5.0 | 6.0 |" in real
+    assert "| a | xsub | joint | 5.00 | 6.00 |" in real
     assert "| a | 2.13.0 | a GPU | 4 |" in real
     assert "### Supervised" not in synthetic
     assert "someone" not in synthetic
@@ -135,7 +135,7 @@ def test_an_experiment_without_runs_has_a_report(
     metrics.write("metrics/supervised/a.json", top1=1.0, top5=2.0)
     Path("metrics/published.yaml").write_text("{}")
     report.main()
-    assert "| a | xsub | joint | 1.0 | 2.0 |" in Path("metrics/README.md").read_text()
+    assert "| a | xsub | joint | 1.00 | 2.00 |" in Path("metrics/README.md").read_text()
     assert Path("metrics/confusion.csv").read_text() == "run,actual,predicted,clips\n"
 
 
@@ -144,7 +144,11 @@ def test_a_few_test_clips_have_a_picture(clips: int) -> None:
     features = np.random.default_rng(0).normal(size=(clips, 8)).astype(np.float32)
     places = tsne(features, seed=0).tolist()
     mapped = [{"label": label, "map": [place, place]} for label, place in enumerate(places)]
-    assert all(axes.collections for axes in feature_map("run", mapped).axes)
+    for names, called in (([], "1234"), (list("abcd"), "abcd")):
+        figure = feature_map("run", mapped, names)
+        assert all(axes.collections for axes in figure.axes)
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == list(called[:clips])
 
 
 def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -309,6 +313,13 @@ def test_a_stick_figure_has_its_bones_and_hides_what_is_masked() -> None:
     assert [line.get_color() for line in solid] == [drawing.SEEN, drawing.HIDDEN, drawing.SEEN]
     first = clip[0, 0, [3, 7]]
     np.testing.assert_array_equal(hollow[0].get_xydata(), first[:, [0, 2]])
+
+
+def test_a_long_name_of_an_action_is_cut() -> None:
+    names = ["wave", "take something out of the pocket"]
+    assert [drawing.action(n, names, 15) for n in (0, 1)] == ["wave", "take something…"]
+    assert drawing.action(1, names, 16) == "take something…", "no space before the dots"
+    assert drawing.action(1, [], 15) == "action 2"
 
 
 def test_bars_are_below_a_row_and_as_high_as_their_values() -> None:
