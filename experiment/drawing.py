@@ -22,7 +22,8 @@ def action(label: int, names: Sequence[str], longest: int) -> str:
     are no `names`.
     """
     name = names[label] if names else f"action {label + 1}"
-    return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
+    shown = name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
+    return shown.replace("$", r"\$")  # between two dollars Matplotlib reads a formula
 
 
 def poses(

@@ -1,6 +1,7 @@
 """What people look at: the page of plots, the comparison of experiments, the pictures."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -320,6 +321,12 @@ def test_a_long_name_of_an_action_is_cut() -> None:
     assert [drawing.action(n, names, 15) for n in (0, 1)] == ["wave", "take something…"]
     assert drawing.action(1, names, 16) == "take something…", "no space before the dots"
     assert drawing.action(1, [], 15) == "action 2"
+
+
+def test_dollars_in_a_name_are_no_formula() -> None:
+    figure = Figure()
+    figure.subplots().set_title(drawing.action(0, ["win $_$"], 22))
+    figure.savefig(io.BytesIO())
 
 
 def test_bars_are_below_a_row_and_as_high_as_their_values() -> None:
