@@ -95,7 +95,7 @@ def test_words_and_lines_are_those_of_split(text):
     for number in range(1, 4):
         chosen = np.flatnonzero(words.counts >= number)
         starts, ends = words.leading(chosen, number)
-        expected = words.first[chosen] + np.arange(number)[:, None]
+        expected = words.first[chosen][:, None] + np.arange(number)
         assert np.array_equal(starts, words.all[0][expected])
         assert np.array_equal(ends, words.all[1][expected])
 

@@ -126,7 +126,7 @@ def read(member: Member, root: Path = Path()) -> bytes:
         )
     if member.start is None:
         return (root / member.archive / member.name).read_bytes()
-    with open(root / member.archive, "rb", buffering=0) as source:
+    with open(os.path.join(root, member.archive), "rb", buffering=0) as source:
         if member.array is not None:
             source.seek(member.start)
             return source.read(member.size)

@@ -74,14 +74,15 @@ def read_group(
     unless `keep`, only its broken clips.
     """
     keep_freed_memory(_KEPT)
-    layout, prepared = task.layout, formats.is_prepared(task.format)
+    layout, module = task.layout, formats.load(task.format)
+    prepared = formats.is_prepared(task.format)
     clips: list[tuple[Clip, int, int]] = []
     broken: list[Broken] = []
     counts = Counts(0, 0, 0, [False] * layout.joints)
     counts.seen[layout.centre] = prepared  # there it is the origin
     parts = [np.empty((0, layout.bodies, layout.joints, 3), np.float32)]
     for recording in recordings:
-        for clip, outcome in _clips(task, recording):
+        for clip, outcome in _clips(task, module, recording):
             if isinstance(outcome, BrokenClip):
                 stops = not isinstance(outcome, EmptyClip)
                 file = outcome.file or recording.member.place
@@ -104,8 +105,8 @@ def _count(dropped: int, bodies: NDArray[np.float64], seen: list[bool]) -> Count
     present = np.asarray(bodies.any(axis=(2, 3)))
     if not all(seen):
         seen = np.asarray(bodies.any(axis=(0, 1, 3))).tolist()
-    empty_frames = int((~present.any(axis=0)).sum())
-    return Counts(int(present.any(axis=1).sum()), dropped, empty_frames, seen)
+    empty_frames = present.shape[1] - int(np.count_nonzero(present.any(axis=0)))
+    return Counts(int(np.count_nonzero(present.any(axis=1))), dropped, empty_frames, seen)
 
 
 def _present(bodies: NDArray[np.float64]) -> int:
@@ -114,12 +115,11 @@ def _present(bodies: NDArray[np.float64]) -> int:
 
 
 def _clips(
-    task: Task, recording: Recording
+    task: Task, module: formats.Format, recording: Recording
 ) -> Iterator[tuple[Clip, tuple[int, int, NDArray[np.float64]] | BrokenClip]]:
     """The clips of a recording, each with its number of frames, the number of bodies that are not
     kept of it, and those (M, T, V, 3) that are, or why it is broken.
     """
-    module = formats.load(task.format)
     try:
         data = archive.read(recording.member, task.root)
     except ArchiveError as error:

@@ -48,7 +48,8 @@ def largest_bodies(bodies: NDArray[np.float64], number: int) -> NDArray[np.float
         # reversed like the released code's, so that the later of two equal bodies comes first
         order = np.argsort(energy, kind="stable")[::-1][:number].tolist()
     chosen = np.zeros((number, *bodies.shape[1:]))
-    chosen[: len(order)] = bodies[order]
+    for place, body in enumerate(order):
+        chosen[place] = bodies[body]
     return chosen
 
 
@@ -60,19 +61,20 @@ def normalise(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32
     `layout.across` along x.
     """
     clip = np.zeros((bodies.shape[1], len(bodies), *bodies.shape[2:]), np.float32)
-    filled = [_fill(body) for body in bodies.astype(np.float32)]
-    spine = filled[0][:, layout.centre : layout.centre + 1]
-    first = _centre(filled[0][:1], spine[:1])
-    turns = []
+    moved = list(bodies.astype(np.float32))
+    present = [place for place, body in enumerate(moved) if body.any()]
+    for place in present:
+        moved[place] = _fill(moved[place])
+    spine = moved[0][:, layout.centre : layout.centre + 1]
+    for place in present:
+        moved[place] = _centre(moved[place], spine)
     for (start, end), axis in ((layout.up, (0.0, 0.0, 1.0)), (layout.across, (1.0, 0.0, 0.0))):
-        turns.append(_rotation(first[0, end] - first[0, start], axis))
-        first = _turn(first, turns[-1])
-    for place, body in enumerate(filled):
-        if body.any():
-            body = _centre(body, spine)
-            for turn in turns:
-                body = _turn(body, turn)
-            clip[:, place] = body
+        first = moved[0][0]
+        matrix = _rotation(first[end] - first[start], axis)
+        for place in present:
+            moved[place] = _turn(moved[place], matrix)
+    for place in present:
+        clip[:, place] = moved[place]
     return clip
 
 
@@ -120,7 +122,7 @@ def _rotation(
     axis = (y * c - z * b, z * a - x * c, x * b - y * a)
     if abs(x) + abs(y) + abs(z) < _PARALLEL or sum(map(abs, axis)) < _PARALLEL:
         return np.eye(3)
-    direction = (vector / np.linalg.norm(vector)).tolist()
+    direction = (vector / np.sqrt(vector @ vector)).tolist()
     angle = math.acos(min(max(sum(map(mul, direction, target)), -1.0), 1.0))
     if angle < _PARALLEL:
         return np.eye(3)

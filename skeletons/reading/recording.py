@@ -110,8 +110,8 @@ def coordinates(
     `FARTHEST`.
     """
     numbers = words.floats(starts, ends)
-    valid = np.abs(numbers) < FARTHEST  # NaN compares as False
-    if not valid.all():
+    if not max(numbers.max(initial=0), -numbers.min(initial=0)) < FARTHEST:  # nor NaN
+        valid = np.abs(numbers) < FARTHEST
         start, end = (int(places.flat[int(np.argmin(valid))]) for places in (starts, ends))
         reason = f"the coordinate {words.quote(start, end)} is not metres"
         raise BrokenClip(reason, words.line(start))

@@ -4,8 +4,8 @@ The datasets are gigabytes of decimal numbers. `Words` finds all words of a file
 over its bytes and converts any of them at once, 16 characters a word held in two 64-bit integers.
 The result is that of Python's `float` to the last bit: digits are gathered exactly (below 2**53)
 and divided once by an exact power of ten, which IEEE 754 rounds correctly (W. D. Clinger, "How to
-read floating point numbers accurately", PLDI 1990). Numbers that do not fit this (exponents, more
-digits) are left to `float` itself.
+read floating point numbers accurately", PLDI 1990). Numbers that do not fit this (exponents, a plus
+sign, more digits) are left to `float` itself.
 """
 
 import re
@@ -14,10 +14,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-_NEWLINE, _SPACE, _PLUS, _MINUS = b"\n +-"
+_NEWLINE, _SPACE, _MINUS = b"\n -"
 _WORD = 8  # bytes in a 64-bit integer
 _WIDEST = 2 * _WORD  # the most characters of a number, without its sign, that two integers hold
-_BLOCK = 1 << 13  # words converted together: their integers stay in the processor's second cache
+_RUN = np.dtype(("V", _WIDEST))
+_BLOCK = 1 << 14  # words converted together: their integers stay in the processor's second cache
 
 
 def _bytes(value: int) -> np.uint64:
@@ -93,21 +94,20 @@ class Words:
         self._text = b"".join((b"\n", text, ending, room))
         self._characters = np.frombuffer(self._text, np.uint8)
         # the 16 characters from each byte on
-        self._runs = np.ndarray(
-            len(self._text) - _WIDEST + 1, np.dtype(("V", _WIDEST)), self._text, strides=(1,)
-        )
+        self._runs = np.ndarray(len(self._text) - _WIDEST + 1, _RUN, self._text, strides=(1,))
         self._gaps = np.packbits(self._characters <= _SPACE, bitorder="little").view("<u8")
         after_gap = self._gaps << _ONE
         after_gap[1:] |= self._gaps[:-1] >> np.uint64(63)
         starts = after_gap & ~self._gaps
         # the newline before each line, and the last
         self._newlines = np.flatnonzero(self._characters == _NEWLINE)
-        before = np.concatenate(([0], np.cumsum(np.bitwise_count(starts), dtype=np.int64)))
-        index, shift = self._newlines >> 6, (self._newlines & 63).astype(np.uint64)
+        before = np.zeros(len(starts) + 1, np.int64)
+        np.cumsum(np.bitwise_count(starts), out=before[1:])
+        index, shift = self._newlines >> 6, (self._newlines & 63).view(np.uint64)
         below = starts[index] & ((_ONE << shift) - _ONE)
         self.first = before[index] + np.bitwise_count(below)
         self.lines = len(self._newlines) - 1
-        self.counts = np.diff(self.first)
+        self.counts = self.first[1:] - self.first[:-1]
 
     @cached_property
     def all(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -119,24 +119,23 @@ class Words:
     def leading(
         self, lines: NDArray[np.int64], number: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The first words of lines that have as many: two arrays of `number` x the lines' shape."""
+        """The first words of lines that have as many: two arrays of the lines' shape x `number`."""
         places = self._newlines[lines] + 1
         index, shift = places >> 6, (places & 63).view(np.uint64)
         # the bits of 64 characters; a shift by 64 is 0 in numpy
         gaps = self._gaps[index] >> shift
         gaps |= self._gaps[index + 1] << (_ALL - shift)
         changes = gaps ^ (gaps << _ONE | _ONE)  # where words start and end, in turn
-        found = np.empty((2, number, *lines.shape), np.int64)
+        found = np.empty((2, *lines.shape, number), np.int64)
         for change in range(2 * number):
             rest = changes - _ONE
             # the zeros below the lowest bit; when none is left, 64
-            characters = found[change % 2, change // 2, ...]
-            np.bitwise_count(rest & ~changes, out=characters, casting="unsafe")
+            characters = np.bitwise_count(rest & ~changes)
+            np.add(characters, places, out=found[change % 2, ..., change // 2])
             changes &= rest
-        if (found[-1, -1] == 64).any():  # it is farther away
-            word = self.first[lines] + np.arange(number).reshape(-1, *[1] * lines.ndim)
+        if (characters == 64).any():  # it is farther away
+            word = self.first[lines][..., None] + np.arange(number)
             return self.all[0][word], self.all[1][word]
-        found += places
         return found[0], found[1]
 
     def quote(self, start: int, end: int) -> str:
@@ -151,12 +150,12 @@ class Words:
         """For each line the number that it is, if it is one word of up to eight digits; else -1."""
         numbers = np.full(self.lines, -1)
         lines = np.flatnonzero(self.counts == 1)
-        (starts,), (ends,) = self.leading(lines, 1)
+        starts, ends = (places[:, 0] for places in self.leading(lines, 1))
         size = ends - starts
         near = self._runs[starts].view("<u8")[::2] ^ _ZEROS
         near <<= (8 * (_WORD - np.minimum(size, _WORD))).astype(np.uint64)  # to the right
         valid = (size <= _WORD) & ~_not_digits(near)
-        numbers[lines[valid]] = _eight_digits(near[valid])
+        numbers[lines] = np.where(valid, _eight_digits(near), -1)
         return numbers
 
     def floats(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -171,12 +170,12 @@ class Words:
     def _convert(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
         sign = self._characters[starts]
         minus = sign == _MINUS
-        begin = starts + (minus | (sign == _PLUS))
+        begin = starts + minus
         size = ends - begin
-        near, far = np.ascontiguousarray(self._runs[begin].view("<u8").reshape(-1, 2).T)
-        for characters, number in ((near, size), (far, size - _WORD)):
-            characters ^= _ZEROS
-            characters &= _FIRST.take(number, mode="clip")
+        runs = self._runs[begin].view("<u8")
+        near, far = runs[::2] ^ _ZEROS, runs[1::2] ^ _ZEROS
+        near &= _FIRST.take(size, mode="clip")
+        far &= _FIRST.take(size - _WORD, mode="clip")
 
         whole, before = _until_point(near, size)
         # what is behind the point moves up and takes its place

@@ -97,7 +97,7 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
     """
     words = Words(data)
     integers = words.integers()
-    frames = int(integers[0]) if words.lines else -1
+    frames = integers.item(0) if words.lines else -1
     if frames < 0:
         raise BrokenClip("not skeleton text: the first line is not a number of frames", 1)
     if frames == 0:
@@ -105,7 +105,7 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
     if frames > LONGEST:
         raise BrokenClip(f"{frames} frames, where {LONGEST} is the most; cut it into clips", 1)
 
-    numbers, ending = _bodies_of_frames(words, integers.tolist(), frames, joints)
+    numbers, ending = _bodies_of_frames(words, integers, frames, joints)
     each = np.array(numbers, np.int64)
     frame = np.repeat(np.arange(len(each)), each)
     place = np.arange(len(frame)) - np.repeat(np.cumsum(each) - each, each)
@@ -121,12 +121,12 @@ def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:
 
     metres = coordinates(words, *words.leading(lines[:, 2:], 3))
     bodies = np.zeros((max(numbers), frames, joints, 3))
-    bodies[place, frame] = np.moveaxis(metres, 0, -1)
+    bodies[place, frame] = metres
     return bodies[:BODIES_READ]
 
 
 def _bodies_of_frames(
-    words: Words, integers: list[int], frames: int, joints: int
+    words: Words, integers: NDArray[np.int64], frames: int, joints: int
 ) -> tuple[list[int], BrokenClip | None]:
     """The number of bodies of each frame, up to where the text stops being such frames, and then
     what is wrong.
@@ -136,7 +136,7 @@ def _bodies_of_frames(
     for frame in range(1, frames + 1):
         if line >= words.lines:
             return numbers, BrokenClip(f"ends after {frame - 1} of {frames} frames", words.lines)
-        bodies = integers[line]
+        bodies = integers.item(line)
         if bodies < 0:
             return numbers, BrokenClip(f"no number of bodies for frame {frame}", line + 1)
         if bodies > MOST_BODIES:
