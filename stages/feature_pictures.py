@@ -39,9 +39,8 @@ def retrieval_rows(
     """
     parents = store.layout(group).parents
     actions, first = np.unique(test.label, return_index=True)
-    queries = first[
-        np.linspace(0, len(actions) - 1, min(QUERIES, len(actions))).round().astype(int)
-    ]
+    shown = np.linspace(0, len(actions) - 1, min(QUERIES, len(actions))).round().astype(int)
+    queries = first[shown]
     found = nearest(
         torch.from_numpy(test.features[queries]),
         torch.from_numpy(train.features),

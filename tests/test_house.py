@@ -13,7 +13,7 @@ FILES = [
     for path in sorted((ROOT / package).rglob("*.py"))
 ]
 LONGEST_FILE = 400
-LONGEST_STAGE = {"stages/report.py": 200}  # 100 for the others
+LONGEST_STAGE = {"stages/report.py": 199}  # 99 for the others
 MOST_PARAMETERS = 12
 
 
@@ -24,7 +24,7 @@ def lines(file: str) -> int:
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_is_short_and_its_functions_take_few_parameters(file: str) -> None:
     stage = Path(file).parent.name == "stages"
-    assert lines(file) <= (LONGEST_STAGE.get(file, 100) if stage else LONGEST_FILE)
+    assert lines(file) <= (LONGEST_STAGE.get(file, 99) if stage else LONGEST_FILE)
     many = []
     for node in ast.walk(ast.parse((ROOT / file).read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):

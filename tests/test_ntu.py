@@ -96,6 +96,7 @@ FAULTS = {
     "nan": (replaced(6, joint(1, "nan", 3)), 6, "the coordinate 'nan' is not metres"),
     "word": (replaced(7, joint(1, 2, "1.2.3")), 7, "the coordinate '1.2.3' is not metres"),
     "far": (replaced(7, joint("1e300", 2, 3)), 7, "the coordinate '1e300' is not metres"),
+    "far behind": (replaced(7, joint(1, 2, "-1e300")), 7, "'-1e300' is not metres"),
     "millimetres": (replaced(7, joint(310.5, 2, 3)), 7, "the coordinate '310.5' is not metres"),
     "underscore": (replaced(6, joint(1, "1_0.5", 3)), 6, "the coordinate '1_0.5' is not metres"),
     "missing joint": (replaced(6, None), 7, "1 value where 12 are due"),

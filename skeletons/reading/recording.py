@@ -110,7 +110,7 @@ def coordinates(
     `FARTHEST`.
     """
     numbers = words.floats(starts, ends)
-    if not max(numbers.max(initial=0), -numbers.min(initial=0)) < FARTHEST:  # nor NaN
+    if not max(numbers.max(initial=0), -numbers.min(initial=0)) < FARTHEST:  # NaN is not below
         valid = np.abs(numbers) < FARTHEST
         start, end = (int(places.flat[int(np.argmin(valid))]) for places in (starts, ends))
         reason = f"the coordinate {words.quote(start, end)} is not metres"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 _NEWLINE, _SPACE, _MINUS = b"\n -"
 _WORD = 8  # bytes in a 64-bit integer
 _WIDEST = 2 * _WORD  # the most characters of a number, without its sign, that two integers hold
-_RUN = np.dtype(("V", _WIDEST))
+_RUN = np.dtype(("V", _WIDEST))  # characters that are gathered together
 _BLOCK = 1 << 14  # words converted together: their integers stay in the processor's second cache
 
 
