@@ -73,13 +73,13 @@ class Steps:
 def ours(precision: str, compiled: str, share: str, batch: int) -> None:
     import numpy as np
 
-    from learning.augment import Augmentations
-    from learning.batches import batches
-    from learning.contrast import SCDNet
-    from learning.loop import deterministic
-    from learning.pretrain import pretrain
-    from learning.schedule import SGD
-    from model.encoder import Encoder, Projector, compile_in_training
+    from learning.training.augment import Augmentations
+    from learning.training.batches import batches
+    from learning.training.contrast import SCDNet
+    from learning.training.loop import deterministic
+    from learning.training.pretrain import pretrain
+    from learning.training.schedule import SGD
+    from model.network.encoder import Encoder, Projector, compile_in_training
     from skeletons.sensors import KINECT_V2
 
     if not compiled.endswith("free"):
@@ -117,7 +117,7 @@ def ours(precision: str, compiled: str, share: str, batch: int) -> None:
 
 def clips(share: str) -> Any:
     """Random clips of 100 frames; of 16 in a row all, or 3, have a second body."""
-    from learning.clips import DeviceClips
+    from learning.training.device_clips import DeviceClips
     from skeletons.sensors import KINECT_V2
 
     frames = torch.randn(CLIPS, 100, 2, 25, 3, device="cuda")
@@ -178,14 +178,14 @@ def frozen() -> None:
     """The ceilings of the card; features of 57,000 clips and a linear probe of them."""
     import numpy as np
 
-    from learning.augment import Augmentations
-    from learning.features import extract
-    from learning.graphs import Replayed
-    from learning.precision import computing
-    from learning.probes import Labelled, linear_probe
-    from learning.views import training_view
-    from model.encoder import Encoder
-    from model.folding import folded
+    from learning.probing.probes import Labelled, linear_probe
+    from learning.training.augment import Augmentations
+    from learning.training.features import extract
+    from learning.training.views import training_view
+    from machine.devices.cuda_graphs import Replayed
+    from machine.devices.precision import computing
+    from model.network.encoder import Encoder
+    from model.network.folding import folded
     from skeletons.sensors import KINECT_V2
 
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)

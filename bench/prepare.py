@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skeletons.reading.formats import ntu
+from skeletons.formats import ntu
 
 ROOT = Path(__file__).parents[1]
 REAL, EDGE = ROOT.parent / "shared" / "real", ROOT / "tests" / "golden" / "edge"

@@ -116,7 +116,7 @@ def train(which: str, precision: str) -> None:
     else:
         net = our_net()
         if which == "compiled":
-            from model.encoder import compile_in_training
+            from model.network.encoder import compile_in_training
 
             compile_in_training(net.query.encoder, net.key.encoder)
 
@@ -136,7 +136,7 @@ def evaluate(which: str, precision: str) -> None:
     if which == "released":
         represent = released_net().encoder_q.encoder.eval()
     else:
-        from model.folding import folded
+        from model.network.folding import folded
 
         represent = folded(our_net().query.encoder).represent
         if which == "compiled":
@@ -173,9 +173,9 @@ def released_net() -> Any:
 
 
 def our_net() -> Any:
-    from learning.contrast import SCDNet
-    from model.encoder import Encoder, Projector
-    from skeletons.memory import keep_freed_memory
+    from learning.training.contrast import SCDNet
+    from machine.host.memory import keep_freed_memory
+    from model.network.encoder import Encoder, Projector
     from skeletons.sensors import KINECT_V2
 
     keep_freed_memory()
@@ -207,9 +207,9 @@ def training_step(
 
 def small_step(low: torch.autocast) -> Callable[[], None]:
     """A step of the run in params.yaml: its network and batch, 6 clips of two bodies."""
-    from experiment import params
-    from learning.contrast import SCDNet
-    from model.encoder import Encoder, Projector
+    from experiment.parameters import params
+    from learning.training.contrast import SCDNet
+    from model.network.encoder import Encoder, Projector
     from skeletons.sensors import KINECT_V2
 
     p = params.read()
@@ -224,7 +224,7 @@ def flop() -> None:
     """What a step and a forward pass compute, and how much of that a linear layer does a second
     (1024 tokens, fp32), as a matrix product and as we compute it.
     """
-    from model.pointwise import TokenLinear
+    from model.network.pointwise import TokenLinear
 
     net = our_net()
     views = torch.empty(2, BATCH, 3, 64, 25, 2)
@@ -246,9 +246,9 @@ def flop() -> None:
 
 def both_views() -> Callable[[], object]:
     """Makes query and key views of 16 clips of 100 frames with all augmentations."""
-    from learning.augment import Augmentations
-    from learning.clips import DeviceClips
-    from learning.views import training_view
+    from learning.training.augment import Augmentations
+    from learning.training.device_clips import DeviceClips
+    from learning.training.views import training_view
     from skeletons.sensors import KINECT_V2
 
     clips = DeviceClips(
@@ -272,7 +272,7 @@ def both_views() -> Callable[[], object]:
 
 
 def linear() -> None:
-    from learning.probes import Labelled, linear_probe, nearest
+    from learning.probing.probes import Labelled, linear_probe, nearest
 
     torch.manual_seed(0)
     train = Labelled(torch.randn(TRAIN, 4096), torch.randint(CLASSES, (TRAIN,)))

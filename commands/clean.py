@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiment import pipeline
+from experiment.workflow import dvc_yaml
 
 KINDS = (".zarr", ".json", ".csv", ".pt", ".png", ".html")  # of files that stages write
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 def leftovers() -> Iterator[Path]:
     """Files and folders of the kind that stages write, but of no entry of this experiment."""
-    written = {path for _, described in pipeline.entries() for path in pipeline.outputs(described)}
+    written = {path for _, described in dvc_yaml.entries() for path in dvc_yaml.outputs(described)}
     folders = {path.parent for path in _possible()} - {Path("metrics")}
     for folder in sorted(folders):
         for path in sorted(folder.glob("*")):
@@ -47,9 +47,9 @@ def leftovers() -> Iterator[Path]:
 
 def _possible() -> Iterator[Path]:
     """A path of every output of every stage, whether or not an entry of it exists."""
-    stages = pipeline.load_yaml(Path(pipeline.FILE))["stages"]
+    stages = dvc_yaml.load_yaml(Path(dvc_yaml.FILE))["stages"]
     for described in stages.values():
-        yield from pipeline.outputs(described.get("do", described))
+        yield from dvc_yaml.outputs(described.get("do", described))
 
 
 if __name__ == "__main__":

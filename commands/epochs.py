@@ -14,14 +14,16 @@ import numpy as np
 import torch
 
 from errors import UserError
-from experiment import artifacts, console, params
-from learning.clips import DeviceClips
-from learning.features import extract
-from learning.probes import Labelled, linear_probe, retrieval
-from model import distributed
-from model.encoder import Encoder, load_encoder
-from model.folding import folded
-from skeletons import protocols, store
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.workflow import console
+from learning.probing.probes import Labelled, linear_probe, retrieval
+from learning.training.device_clips import DeviceClips
+from learning.training.features import extract
+from machine.devices import distributed
+from model.network.encoder import Encoder, load_encoder
+from model.network.folding import folded
+from skeletons.clips import protocols, store
 
 
 def main() -> None:

@@ -18,14 +18,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiment import artifacts, console, params, recordings
-from experiment.schema import Params, Run
-from learning.views import evaluation_view
-from model import export
-from model.encoder import Encoder, load_encoder
-from skeletons.layout import Layout
-from skeletons.reading import formats
-from skeletons.reading.normalise import choose_bodies, normalise
+from commands import recordings
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.parameters.schema import Params, Run
+from experiment.workflow import console
+from learning.training.views import evaluation_view
+from model.exchange import portable
+from model.network.encoder import Encoder, load_encoder
+from skeletons import formats
+from skeletons.clips.layout import Layout
+from skeletons.preparing.normalise import choose_bodies, normalise
 from skeletons.sensors import LAYOUTS
 
 EXAMPLE_FRAMES = 20
@@ -51,8 +54,8 @@ def written(run: str, folder: Path) -> str:
     encoder = load_encoder(artifacts.weights(run))
     metadata = {"preparation": json.dumps(preparation(p, described, encoder))}
     tensors, graph = (folder / f"{run}.{suffix}" for suffix in ("safetensors", "onnx"))
-    export.save_safetensors(encoder, tensors, metadata)
-    apart = export.save_onnx(encoder, graph, metadata)
+    portable.save_safetensors(encoder, tensors, metadata)
+    apart = portable.save_onnx(encoder, graph, metadata)
     return f"{tensors}\n{graph}: within {apart:.0e} of the encoder by ONNX Runtime"
 
 

@@ -18,16 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from commands import recordings
+from commands.recordings import Window
 from errors import UserError
-from experiment import artifacts, console, params, recordings
-from experiment.recordings import Window
-from experiment.schema import Params
-from learning.features import extract
-from learning.probes import nearest
-from model.encoder import load_encoder
-from model.folding import folded
-from skeletons import store
-from skeletons.reading.recording import Broken, counted
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.parameters.schema import Params
+from experiment.workflow import console
+from learning.probing.probes import nearest
+from learning.training.features import extract
+from model.network.encoder import load_encoder
+from model.network.folding import folded
+from skeletons.archives.recordings import Broken, counted
+from skeletons.clips import store
 from skeletons.sensors import LAYOUTS
 
 SHOWN = 3  # actions, and training clips

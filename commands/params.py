@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from experiment import params, wording
-from experiment.schema import Dataset, Params, leaves
+from experiment.parameters import messages, params
+from experiment.parameters.schema import Dataset, Params, leaves
 
 HEAD = """# Parameters
 
 `params.yaml` has everything that an experiment can vary; its values are in the column "default".
 `presets/paper.yaml` has the paper's. What there is to know of a dataset is in
 `datasets/<name>.yaml`. `python -m commands.params > docs/parameters.md` writes this page from
-`experiment/schema.py`, which refuses every other key, type and value.
+`experiment/parameters/schema.py`, which refuses every other key, type and value.
 
 ## params.yaml
 
@@ -45,11 +45,11 @@ def page() -> str:
     """The page of all parameters."""
     here, paper = params.read(), params.read("presets/paper.yaml")
     rows = [
-        [f"`{name}`", _value(here, name), _value(paper, name), wording.allowed(field), meaning]
+        [f"`{name}`", _value(here, name), _value(paper, name), messages.allowed(field), meaning]
         for name, field, meaning in _rows(Params)
     ]
     datasets = [
-        [f"`{name}`", _default(field), wording.allowed(field), meaning]
+        [f"`{name}`", _default(field), messages.allowed(field), meaning]
         for name, field, meaning in _rows(Dataset)
     ]
     return HEAD + _lines(rows) + DATASETS + _lines(datasets)
@@ -59,9 +59,9 @@ def _rows(schema: type[Any]) -> list[tuple[str, FieldInfo, str]]:
     """Keys that hold values, and entries under names: name, field and meaning."""
     found = []
     for name, field in leaves(schema):
-        inner, named = wording.section_of(field)
+        inner, named = messages.section_of(field)
         if inner is None or named:
-            found.append((name, field, wording.meaning(field)))
+            found.append((name, field, messages.meaning(field)))
     return found
 
 

@@ -4,9 +4,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from experiment import artifacts, checks, console, launcher, params, pipeline
-from skeletons import store
-from skeletons.store import Clips
+from experiment import artifacts
+from experiment.parameters import checks, params
+from experiment.workflow import console, dvc_process, dvc_yaml
+from skeletons.clips import store
+from skeletons.clips.store import Clips
 
 # What the other stages wait for. Always the same, so that it makes none of them run again.
 CHECKED = artifacts.DATA / "checked"
@@ -18,7 +20,7 @@ def main() -> str:
     checks.lists(p)
     for warning in (*checks.warnings(p), *checks.on_transfers(p, prepared)):
         print(f"check: {params.PATH}: {warning}", file=sys.stderr)
-    for line in archives_needed(p.sources) if launcher.allows_missing() else ():
+    for line in archives_needed(p.sources) if dvc_process.allows_missing() else ():
         print(f"check: {line}", file=sys.stderr)
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text(f"{params.PATH} is valid\n")
@@ -55,7 +57,7 @@ def archives_needed(datasets: Iterable[str]) -> Iterator[str]:
             for file, named in before["params"].items()
             for name, value in named.items()
         }
-        if values != pipeline.parameters(pipeline.describe("prepare", dataset)):
+        if values != dvc_yaml.parameters(dvc_yaml.describe("prepare", dataset)):
             yield (
                 f"{raw} is not here, and {dataset} is to be prepared otherwise than before: "
                 f"bring its archives first: dvc repro raw@{dataset}"

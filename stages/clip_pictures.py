@@ -9,8 +9,11 @@ import numpy as np
 import zarr
 from matplotlib.figure import Figure
 
-from experiment import artifacts, console, drawing, params
-from skeletons import store
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.reports import drawing
+from experiment.workflow import console
+from skeletons.clips import store
 
 ACTIONS, COLUMNS = 12, 4  # that are drawn at most; of panels
 NAME = 44  # characters that fit above a panel

@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from experiment import artifacts, console, pages, params
-from skeletons import store
-from skeletons.store import Clips
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.reports import pages
+from experiment.workflow import console
+from skeletons.clips import store
+from skeletons.clips.store import Clips
 
 OF_ACTION = 24  # clips of an action, evenly spaced among them
 

@@ -3,14 +3,17 @@
 import numpy as np
 import torch
 
-from experiment import artifacts, console, machine, metrics, params
-from experiment.artifacts import Features
-from learning.clips import DeviceClips
-from learning.features import extract
-from model import distributed, weights
-from model.encoder import Encoder, load_encoder
-from model.folding import folded
-from skeletons import protocols, store
+from experiment import artifacts
+from experiment.artifacts import Features, tables
+from experiment.parameters import params
+from experiment.workflow import console
+from learning.training.device_clips import DeviceClips
+from learning.training.features import extract
+from machine.devices import distributed, provenance
+from model.network import weights
+from model.network.encoder import Encoder, load_encoder
+from model.network.folding import folded
+from skeletons.clips import protocols, store
 
 
 def main(run: str) -> str:
@@ -47,8 +50,8 @@ def main(run: str) -> str:
         for side, indices in zip(("train", "test"), split, strict=True)
     }
     notes = weights.read(artifacts.weights(run)).get("notes", {})
-    made = {name: notes.get(name, "") for name in machine.MADE_ON}
-    metrics.write_rows(f"metrics/weights/{run}.json", [made])
+    made = {name: notes.get(name, "") for name in provenance.MADE_ON}
+    tables.write_rows(f"metrics/weights/{run}.json", [made])
     path = artifacts.write_features(run, sides, classes=clips.classes)
     return f"{path}: {' and '.join(f'{len(part)} clips' for part in split)} for training and test"
 

@@ -3,8 +3,11 @@
 import numpy as np
 
 from errors import UserError
-from experiment import artifacts, console, metrics, params
-from learning.scores import ensemble, topk_accuracy
+from experiment import artifacts
+from experiment.artifacts import tables
+from experiment.parameters import params
+from experiment.workflow import console
+from learning.probing.scores import ensemble, topk_accuracy
 
 
 def main(name: str) -> str:
@@ -19,7 +22,7 @@ def main(name: str) -> str:
         [described.weights[stream] for stream in described.runs if described.weights],
     )
     top1, top5 = topk_accuracy(mean, scores[0].label, (1, 5))
-    return metrics.write(f"metrics/ensemble/{name}.json", top1=top1, top5=top5)
+    return tables.write(f"metrics/ensemble/{name}.json", top1=top1, top5=top5)
 
 
 if __name__ == "__main__":

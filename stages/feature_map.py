@@ -6,12 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiment import artifacts, console, pages, params
+from experiment import artifacts
 from experiment.artifacts import Features
-from learning.probes import nearest
-from learning.tsne import tsne
-from skeletons import store
-from skeletons.store import Clips
+from experiment.parameters import params
+from experiment.reports import pages
+from experiment.reports.tsne import tsne
+from experiment.workflow import console
+from learning.probing.probes import nearest
+from skeletons.clips import store
+from skeletons.clips.store import Clips
 
 MAPPED = 2000  # clips on the map, evenly spaced among the test clips
 NEIGHBOURS = 3

@@ -9,10 +9,13 @@ import torch
 import zarr
 from matplotlib.figure import Figure
 
-from experiment import artifacts, console, drawing, params
+from experiment import artifacts
 from experiment.artifacts import Features
-from learning.probes import nearest
-from skeletons import store
+from experiment.parameters import params
+from experiment.reports import drawing
+from experiment.workflow import console
+from learning.probing.probes import nearest
+from skeletons.clips import store
 
 QUERIES, NEIGHBOURS = 6, 5
 NAME = 22  # characters that fit above a panel

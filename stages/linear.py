@@ -5,11 +5,13 @@ import sys
 import numpy as np
 import torch
 
-from experiment import artifacts, console, metrics, params
-from experiment.artifacts import Classifier, Scores
-from learning.probes import Labelled, learns_nothing, linear_probe
-from learning.scores import class_accuracy, confusion
-from model import distributed
+from experiment import artifacts
+from experiment.artifacts import Classifier, Scores, tables
+from experiment.parameters import params
+from experiment.workflow import console
+from learning.probing.probes import Labelled, learns_nothing, linear_probe
+from learning.probing.scores import class_accuracy, confusion
+from machine.devices import distributed
 
 
 def main(run: str) -> str:
@@ -47,8 +49,8 @@ def main(run: str) -> str:
     labels = np.concatenate([train.label, test.label])
     cells = matrix + np.diag(np.bincount(labels, minlength=classes))
     folder = f"metrics/linear/{run}"
-    metrics.write_rows(f"{folder}-epochs.json", [epoch._asdict() for epoch in trained.epochs])
-    metrics.write_rows(
+    tables.write_rows(f"{folder}-epochs.json", [epoch._asdict() for epoch in trained.epochs])
+    tables.write_rows(
         f"{folder}-classes.json",
         [
             {"action": action + 1, "top1": top1}
@@ -56,7 +58,7 @@ def main(run: str) -> str:
             if matrix[action].sum()
         ],
     )
-    metrics.write_rows(
+    tables.write_rows(
         f"{folder}-confusion.json",
         [
             {
@@ -67,7 +69,7 @@ def main(run: str) -> str:
             for actual, predicted in np.argwhere(cells).tolist()
         ],
     )
-    return metrics.write(
+    return tables.write(
         f"{folder}.json",
         top1=trained.last.top1,
         top5=trained.last.top5,

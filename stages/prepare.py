@@ -10,12 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from errors import UserError
-from experiment import artifacts, checks, console, params
-from skeletons import store
-from skeletons.reading import summary
-from skeletons.reading.archive import ArchiveError
-from skeletons.reading.prepare import BrokenClips, Dataset, prepare
-from skeletons.reading.recording import Broken
+from experiment import artifacts
+from experiment.parameters import checks, params
+from experiment.workflow import console
+from skeletons.archives.archive import ArchiveError
+from skeletons.archives.recordings import Broken
+from skeletons.clips import store
+from skeletons.preparing import summary
+from skeletons.preparing.job import BrokenClips, Dataset, prepare
 from skeletons.sensors import LAYOUTS
 
 

@@ -7,20 +7,24 @@ import sys
 
 import torch
 
-from experiment import artifacts, checks, console, machine, metrics, params, scratch
-from experiment.kept import Kept
-from experiment.schema import Params
-from learning.augment import Augmentations
-from learning.batches import batches
-from learning.clips import DeviceClips
-from learning.contrast import TERMS, SCDNet
-from learning.loop import deterministic
-from learning.pretrain import linear_curve, pretrain
-from learning.schedule import SGD
-from model import distributed
-from model.encoder import Encoder, Projector, compile_in_training, save_encoder
-from skeletons import protocols, store
-from skeletons.layout import Layout
+from experiment import artifacts
+from experiment.artifacts import tables
+from experiment.parameters import checks, params
+from experiment.parameters.schema import Params
+from experiment.running import scratch
+from experiment.running.kept_epochs import Kept
+from experiment.workflow import console
+from learning.training.augment import Augmentations
+from learning.training.batches import batches
+from learning.training.contrast import TERMS, SCDNet
+from learning.training.device_clips import DeviceClips
+from learning.training.loop import deterministic
+from learning.training.pretrain import linear_curve, pretrain
+from learning.training.schedule import SGD
+from machine.devices import distributed, provenance
+from model.network.encoder import Encoder, Projector, compile_in_training, save_encoder
+from skeletons.clips import protocols, store
+from skeletons.clips.layout import Layout
 
 SCHEDULE = {"epochs", "lr", "weight_decay", "milestones", "schedule", "warmup"}
 FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others
@@ -41,7 +45,7 @@ def main(run: str) -> str:
     encoder = network.query.encoder
     checkpoint = scratch.checkpoint("pretrain", run, minutes=p.machine.checkpoint_minutes)
     kept = Kept(checkpoint, settings.keep_epochs)
-    notes = {**dict(described), **machine.made_on(device)}
+    notes = {**dict(described), **provenance.made_on(device)}
     probe = linear_curve(
         encoder,
         clips,
@@ -75,7 +79,7 @@ def main(run: str) -> str:
     save_encoder(encoder, weights, **notes)
     kept.place(artifacts.epochs(run))
     rows = [{**{name: row[name] for name in FIRST if name in row}, **row} for row in curve]
-    metrics.write_csv(f"metrics/pretrain/{run}.csv", rows)
+    tables.write_csv(f"metrics/pretrain/{run}.csv", rows)
     checkpoint.remove()
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
 

@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 from errors import UserError
-from experiment import artifacts, console, params
-from experiment.schema import Dataset
-from skeletons import zip_path
-from skeletons.reading import archive
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.parameters.schema import Dataset
+from experiment.workflow import console
+from skeletons.archives import archive, zip_path
 
 
 def main(dataset: str) -> str:

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiment import console, metrics, page, params
+from experiment.artifacts import tables
+from experiment.parameters import params
+from experiment.reports import results_page
+from experiment.workflow import console
 
 # Columns of linear's curves, and what the plot calls them.
 LINEAR = {
@@ -27,7 +30,7 @@ def main() -> str:
     published = params.load_yaml(Path("metrics/published.yaml"))
     # Of each kind of evaluation, by name: its figures, or those of each fraction of the labels.
     found: dict[str, Any] = {
-        kind: {name: metrics.read(f"metrics/{kind}/{name}.json")[0] for name in getattr(p, section)}
+        kind: {name: tables.read(f"metrics/{kind}/{name}.json")[0] for name in getattr(p, section)}
         for kind, section in (
             ("linear", "runs"),
             ("retrieval", "runs"),
@@ -37,14 +40,12 @@ def main() -> str:
         )
     }
     found["semi"] = {
-        run: {
-            f"{100 * row['fraction']:g}%": row for row in metrics.read(f"metrics/semi/{run}.json")
-        }
+        run: {f"{100 * row['fraction']:g}%": row for row in tables.read(f"metrics/semi/{run}.json")}
         for run in p.runs
     }
     Path("metrics/summary.json").write_text(json.dumps(summary(found), indent=2) + "\n")
-    found["weights"] = {run: metrics.read(f"metrics/weights/{run}.json")[0] for run in p.runs}
-    Path("metrics/README.md").write_text(page.page(p, found, published))
+    found["weights"] = {run: tables.read(f"metrics/weights/{run}.json")[0] for run in p.runs}
+    Path("metrics/README.md").write_text(results_page.page(p, found, published))
     runs = list(p.runs)
     curves("metrics/linear.csv", "metrics/linear/{}-epochs.json", runs)
     for path, source, columns in TABLES:
@@ -65,19 +66,19 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
 
 def gather(path: str, source: str, columns: Sequence[str], runs: Sequence[str]) -> None:
     """Writes the rows of all runs' tables as one, with a column for the run."""
-    rows = [{"run": run, **row} for run in runs for row in metrics.read(source.format(run))]
-    metrics.write_csv(path, rows, ("run", *columns))
+    rows = [{"run": run, **row} for run in runs for row in tables.read(source.format(run))]
+    tables.write_csv(path, rows, ("run", *columns))
 
 
 def curves(path: str, source: str, runs: Sequence[str]) -> None:
     """Writes all runs' tables as one curve a quantity: a row a run, quantity and epoch."""
-    metrics.write_csv(
+    tables.write_csv(
         path,
         [
             {"run": run, "quantity": name, "epoch": row["epoch"], "value": row[column]}
             for column, name in LINEAR.items()
             for run in runs
-            for row in metrics.read(source.format(run))
+            for row in tables.read(source.format(run))
         ],
         ("run", "quantity", "epoch", "value"),
     )

@@ -2,10 +2,12 @@
 
 import torch
 
-from experiment import artifacts, console, metrics, params
-from experiment.artifacts import Features
-from learning.probes import Labelled, retrieval
-from model import distributed
+from experiment import artifacts
+from experiment.artifacts import Features, tables
+from experiment.parameters import params
+from experiment.workflow import console
+from learning.probing.probes import Labelled, retrieval
+from machine.devices import distributed
 
 
 def main(run: str) -> str:
@@ -26,7 +28,7 @@ def main(run: str) -> str:
         ).top1
         for name in ("features", "untrained")
     }
-    return metrics.write(
+    return tables.write(
         f"metrics/retrieval/{run}.json", top1=top1["features"], untrained_top1=top1["untrained"]
     )
 

@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from experiment import artifacts, console, pages, params
+from experiment import artifacts
 from experiment.artifacts import Scores
-from learning.scores import confusion
+from experiment.parameters import params
+from experiment.reports import pages
+from experiment.workflow import console
+from learning.probing.scores import confusion
 
 GUESSES = 3
 

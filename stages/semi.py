@@ -2,13 +2,17 @@
 
 import statistics
 
-from experiment import artifacts, console, metrics, params, scratch
-from experiment.finetuning import fine_tuned_accuracy
-from learning.clips import DeviceClips
-from learning.loop import deterministic
-from model import distributed
-from model.encoder import load_encoder
-from skeletons import protocols, store
+from experiment import artifacts
+from experiment.artifacts import tables
+from experiment.fine_tuning.accuracy import fine_tuned_accuracy
+from experiment.parameters import params
+from experiment.running import scratch
+from experiment.workflow import console
+from learning.training.device_clips import DeviceClips
+from learning.training.loop import deterministic
+from machine.devices import distributed
+from model.network.encoder import load_encoder
+from skeletons.clips import protocols, store
 
 
 def main(run: str) -> str:
@@ -61,7 +65,7 @@ def main(run: str) -> str:
     if distributed.rank() > 0:
         return ""
     path = f"metrics/semi/{run}.json"
-    metrics.write_rows(path, rows)
+    tables.write_rows(path, rows)
     finished.remove()
     said = ", ".join(f"{100 * row['fraction']:g}% of the labels: {row['top1']:.2f}" for row in rows)
     return f"{path}: {said}"

@@ -2,13 +2,17 @@
 
 import torch
 
-from experiment import artifacts, checks, console, metrics, params, scratch
-from experiment.finetuning import fine_tuned_accuracy
-from learning.clips import DeviceClips
-from learning.loop import deterministic
-from model import distributed
-from model.encoder import Encoder
-from skeletons import protocols, store
+from experiment import artifacts
+from experiment.artifacts import tables
+from experiment.fine_tuning.accuracy import fine_tuned_accuracy
+from experiment.parameters import checks, params
+from experiment.running import scratch
+from experiment.workflow import console
+from learning.training.device_clips import DeviceClips
+from learning.training.loop import deterministic
+from machine.devices import distributed
+from model.network.encoder import Encoder
+from skeletons.clips import protocols, store
 
 
 def main(run: str) -> str:
@@ -39,7 +43,7 @@ def main(run: str) -> str:
     )
     if distributed.rank() > 0:
         return ""
-    said = metrics.write(f"metrics/supervised/{run}.json", top1=top1, top5=top5)
+    said = tables.write(f"metrics/supervised/{run}.json", top1=top1, top5=top5)
     checkpoint.remove()
     return said
 

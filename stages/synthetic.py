@@ -6,7 +6,9 @@ so that a synthetic parameter makes nothing of real archives run again.
 
 import shutil
 
-from experiment import artifacts, console, params
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.workflow import console
 from skeletons import synthetic
 from skeletons.sensors import LAYOUTS
 

@@ -1,12 +1,16 @@
 """Transfer of one run: fine-tune everything on all labels of another dataset's protocol."""
 
-from experiment import artifacts, console, metrics, params, scratch
-from experiment.finetuning import fine_tuned_accuracy
-from learning.clips import DeviceClips
-from learning.loop import deterministic
-from model import distributed
-from model.encoder import load_encoder
-from skeletons import protocols, store
+from experiment import artifacts
+from experiment.artifacts import tables
+from experiment.fine_tuning.accuracy import fine_tuned_accuracy
+from experiment.parameters import params
+from experiment.running import scratch
+from experiment.workflow import console
+from learning.training.device_clips import DeviceClips
+from learning.training.loop import deterministic
+from machine.devices import distributed
+from model.network.encoder import load_encoder
+from skeletons.clips import protocols, store
 
 
 def main(transfer: str) -> str:
@@ -37,7 +41,7 @@ def main(transfer: str) -> str:
     )
     if distributed.rank() > 0:
         return ""
-    said = metrics.write(f"metrics/transfer/{transfer}.json", top1=top1, top5=top5)
+    said = tables.write(f"metrics/transfer/{transfer}.json", top1=top1, top5=top5)
     checkpoint.remove()
     return said
 

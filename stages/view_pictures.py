@@ -9,11 +9,14 @@ import zarr
 from einops import rearrange
 from matplotlib.figure import Figure
 
-from experiment import artifacts, console, drawing, params
-from learning.augment import Augmentations, motion
-from learning.clips import DeviceClips
-from learning.views import training_view
-from skeletons import store
+from experiment import artifacts
+from experiment.parameters import params
+from experiment.reports import drawing
+from experiment.workflow import console
+from learning.training.augment import Augmentations, motion
+from learning.training.device_clips import DeviceClips
+from learning.training.views import training_view
+from skeletons.clips import store
 
 CANDIDATES = 256  # of the dataset's first clips, the one that shows the most is drawn
 COLOURS = {"query": "#1b9e77", "key": "#7570b3"}

@@ -22,6 +22,7 @@ LINKED = (
     "stages",
     "experiment",
     "learning",
+    "machine",
     "model",
     "skeletons",
 )

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from clone import LINKED, ROOT
 
-from skeletons import store
-from skeletons.store import Clips
+from skeletons.clips import store
+from skeletons.clips.store import Clips
 from stages import prepare, raw
 
 REAL = ROOT.parent / "shared" / "real"

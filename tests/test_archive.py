@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from skeletons import zip_path
-from skeletons.reading import archive
-from skeletons.reading.archive import ArchiveError
+from skeletons.archives import archive, zip_path
+from skeletons.archives.archive import ArchiveError
 
 CLIPS = {"b/S2.skeleton": b"two\r\n" * 50, "a/S1.skeleton": b"one", "a/notes.txt": b"x"}
 

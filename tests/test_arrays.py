@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import UserError
-from experiment import params
-from skeletons import protocols, store
-from skeletons.reading import archive
-from skeletons.reading.archive import ArchiveError
-from skeletons.reading.formats import arrays
-from skeletons.reading.normalise import normalise
-from skeletons.reading.prepare import BrokenClips, Dataset, prepare
-from skeletons.reading.recording import BrokenClip
+from experiment.parameters import params
+from skeletons.archives import archive
+from skeletons.archives.archive import ArchiveError
+from skeletons.archives.recordings import BrokenClip
+from skeletons.clips import protocols, store
+from skeletons.formats import arrays
+from skeletons.preparing.job import BrokenClips, Dataset, prepare
+from skeletons.preparing.normalise import normalise
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import check, raw
 from stages import prepare as prepare_stage
@@ -42,7 +42,7 @@ FRAMES = {name: RNG.normal(size=(5 + i, 20, 3)) for i, name in enumerate(CLIPS)}
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     here = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
-    monkeypatch.setattr("skeletons.reading.prepare.start_workers", lambda *_: here)
+    monkeypatch.setattr("skeletons.preparing.job.start_workers", lambda *_: here)
 
 
 def table(rows=None, columns=COLUMNS):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_playing import ACTIONS, made
 
-from experiment import pages
+from experiment.reports import pages
 from stages import dataset_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

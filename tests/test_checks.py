@@ -10,11 +10,12 @@ import yaml
 from clone import LINKED, ROOT
 
 from errors import UserError
-from experiment import checks, launcher, params, pipeline
-from experiment.checks import Meaningless
-from experiment.schema import Params
+from experiment.parameters import checks, params
+from experiment.parameters.checks import Meaningless
+from experiment.parameters.schema import Params
+from experiment.workflow import dvc_process, dvc_yaml
+from skeletons.clips.store import Clips
 from skeletons.sensors import KINECT_V2
-from skeletons.store import Clips
 from stages import check
 
 RUN = {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"}
@@ -201,10 +202,10 @@ def test_archives_that_a_changed_preparation_needs_are_asked_for(
     for name in LINKED:
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launcher, "allows_missing", lambda: True)
-    described = pipeline.describe("prepare", "ntu60")
+    monkeypatch.setattr(dvc_process, "allows_missing", lambda: True)
+    described = dvc_yaml.describe("prepare", "ntu60")
     values: dict[str, dict[str, Any]] = {}
-    for key, value in pipeline.parameters(described).items():
+    for key, value in dvc_yaml.parameters(described).items():
         file, _, name = key.partition(":")
         values.setdefault(file, {})[name] = value
     lock = {"schema": "2.0", "stages": {"prepare@ntu60": {"params": values}}}
@@ -219,7 +220,7 @@ def test_archives_that_a_changed_preparation_needs_are_asked_for(
         "bring its archives first: dvc repro raw@ntu60"
     ]
     with monkeypatch.context() as patch:  # where DVC runs `raw` itself
-        patch.setattr(launcher, "allows_missing", lambda: False)
+        patch.setattr(dvc_process, "allows_missing", lambda: False)
         check.main()
         assert "data/raw" not in capsys.readouterr().err
     Path("data/raw/ntu60").mkdir(parents=True)

@@ -9,7 +9,7 @@ import pytest
 from clone import ROOT
 
 from errors import UserError
-from experiment import console
+from experiment.workflow import console
 
 
 def fails(error: BaseException) -> Callable[[], str]:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from errors import UserError
-from skeletons.reading import formats
-from skeletons.reading.archive import ArchiveError, Member
-from skeletons.reading.prepare import BrokenClips, Dataset, prepare
-from skeletons.reading.recording import BrokenClip, Clip, Recording
+from skeletons import formats
+from skeletons.archives.archive import ArchiveError, Member
+from skeletons.archives.recordings import BrokenClip, Clip, Recording
+from skeletons.preparing.job import BrokenClips, Dataset, prepare
 from skeletons.sensors import KINECT_V1
 
 GOOD = np.random.default_rng(0).normal(size=(1, 4, 20, 3))
@@ -47,10 +47,10 @@ def module(tmp_path, monkeypatch):
         (tmp_path / f"{name}.txt").write_bytes(b"x")
     mine = SimpleNamespace(BODIES="file", plan=plan, read=read, recording=recording, run=run)
     monkeypatch.setattr(formats, "NAMES", (*formats.NAMES, "mine"))
-    monkeypatch.setitem(sys.modules, "skeletons.reading.formats.mine", mine)
+    monkeypatch.setitem(sys.modules, "skeletons.formats.mine", mine)
     # in this process, whose module it is
     here = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
-    monkeypatch.setattr("skeletons.reading.prepare.start_workers", lambda *_: here)
+    monkeypatch.setattr("skeletons.preparing.job.start_workers", lambda *_: here)
     return mine
 
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from learning.contrast import DOMAINS, TERMS, SCDNet, contrast
-from model.encoder import Encoder, Projector, compile_in_training
-from model.released import from_released
+from learning.training.contrast import DOMAINS, TERMS, SCDNet, contrast
+from model.exchange.released import from_released
+from model.network.encoder import Encoder, Projector, compile_in_training
 from skeletons.sensors import KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "step_tiny.npz"

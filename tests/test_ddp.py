@@ -12,17 +12,17 @@ import torch.multiprocessing as mp
 import yaml
 
 from errors import UserError
-from learning import finetune
-from learning.augment import Augmentations
-from learning.batches import batches
-from learning.clips import DeviceClips
-from learning.contrast import SCDNet
-from learning.loop import train
-from learning.schedule import SGD
-from learning.views import View
-from model import distributed
-from model.encoder import Encoder, Projector
-from skeletons.layout import Layout
+from learning.finetuning import finetune
+from learning.training.augment import Augmentations
+from learning.training.batches import batches
+from learning.training.contrast import SCDNet
+from learning.training.device_clips import DeviceClips
+from learning.training.loop import train
+from learning.training.schedule import SGD
+from learning.training.views import View
+from machine.devices import distributed
+from model.network.encoder import Encoder, Projector
+from skeletons.clips.layout import Layout
 
 PARENTS = (0, 0, 1, 1)
 PAIRS = (5, 0)  # how many clips have a second body

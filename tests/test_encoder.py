@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from errors import UserError
-from model import ctrgcn
-from model.bodies import plan
-from model.encoder import Encoder, Projector
-from model.folding import folded
-from model.pointwise import Pointwise, TokenLinear
-from model.released import from_released
+from model.exchange.released import from_released
+from model.network import ctrgcn
+from model.network.absent_bodies import plan
+from model.network.encoder import Encoder, Projector
+from model.network.folding import folded
+from model.network.pointwise import Pointwise, TokenLinear
 from skeletons.sensors import KINECT_V1, KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"

@@ -17,13 +17,13 @@ from clone import ROOT, TINY, update
 from numpy.typing import NDArray
 
 from commands import export as command
+from commands import recordings
 from errors import UserError
-from experiment import recordings
-from learning.views import STREAMS, evaluation_view
-from model import export
-from model.encoder import Encoder, load_encoder, save_encoder
-from skeletons.layout import Layout
-from skeletons.reading.normalise import choose_bodies, normalise
+from learning.training.views import STREAMS, evaluation_view
+from model.exchange import portable
+from model.network.encoder import Encoder, load_encoder, save_encoder
+from skeletons.clips.layout import Layout
+from skeletons.preparing.normalise import choose_bodies, normalise
 from skeletons.sensors import KINECT_V1, KINECT_V2
 
 RUN = "ntu60-xsub"
@@ -88,8 +88,8 @@ def test_the_numbers_of_the_page_are_those_of_its_clip() -> None:
 def test_safetensors_are_the_encoder_again(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     path, saved = tmp_path / "a/run.safetensors", encoder()
-    export.save_safetensors(saved, path, {"preparation": "{}"})
-    loaded = export.load_safetensors(path)
+    portable.save_safetensors(saved, path, {"preparation": "{}"})
+    loaded = portable.load_safetensors(path)
     assert loaded.architecture == saved.architecture
     assert not loaded.training
     for name, array in saved.state_dict().items():
@@ -104,7 +104,7 @@ def test_other_files_are_refused_in_a_line(tmp_path: Path, data: bytes | None) -
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(UserError) as refused:
-        export.load_safetensors(path)
+        portable.load_safetensors(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
 
@@ -129,7 +129,7 @@ def test_a_run_is_exported_with_its_preparation(
     session = runtime.InferenceSession(f"out/{RUN}.onnx")
     metadata = session.get_modelmeta().custom_metadata_map
     architecture, preparation = (json.loads(metadata[k]) for k in ("architecture", "preparation"))
-    loaded = export.load_safetensors(f"out/{RUN}.safetensors")
+    loaded = portable.load_safetensors(f"out/{RUN}.safetensors")
     assert {**architecture, "parents": tuple(architecture["parents"])} == loaded.architecture
     assert str(tmp_path).encode() not in Path(f"out/{RUN}.onnx").read_bytes()
     assert str(ROOT).encode() not in Path(f"out/{RUN}.onnx").read_bytes()
@@ -173,9 +173,9 @@ def test_a_graph_that_gives_other_features_is_not_written(
     graph = onnx.helper.make_graph(nodes, "other", ends[:1], ends[1:], constants)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
     model.ir_version = 10
-    monkeypatch.setattr(export, "_graph", lambda *_: model)
+    monkeypatch.setattr(portable, "_graph", lambda *_: model)
     with pytest.raises(UserError, match=r"x\.onnx: not written: its features differ by \d"):
-        export.save_onnx(encoder(), tmp_path / "x.onnx", {})
+        portable.save_onnx(encoder(), tmp_path / "x.onnx", {})
     assert not list(tmp_path.iterdir())
 
 
@@ -188,7 +188,7 @@ def test_a_package_that_is_not_installed_is_named(
     monkeypatch.setattr(importlib, "import_module", fails)
     said = r" is not installed: pip install '\.\[export\]'$"
     with pytest.raises(UserError, match=f"^safetensors{said}"):
-        export.save_safetensors(encoder(), tmp_path / "x", {})
+        portable.save_safetensors(encoder(), tmp_path / "x", {})
     with pytest.raises(UserError, match=f"^onnx{said}"):
-        export.save_onnx(encoder(), tmp_path / "x", {})
+        portable.save_onnx(encoder(), tmp_path / "x", {})
     assert not list(tmp_path.iterdir())

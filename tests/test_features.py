@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from errors import UserError
-from learning.clips import DeviceClips
-from learning.features import extract
-from learning.views import evaluation_view
-from model.encoder import Encoder
-from model.folding import folded
+from learning.training.device_clips import DeviceClips
+from learning.training.features import extract
+from learning.training.views import evaluation_view
+from model.network.encoder import Encoder
+from model.network.folding import folded
 from skeletons.sensors import KINECT_V2
 
 CLIPS = DeviceClips(

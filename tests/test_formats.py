@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeletons import synthetic
-from skeletons.reading import archive, formats
-from skeletons.reading.archive import Member
-from skeletons.reading.formats import Format
-from skeletons.reading.recording import BrokenClip, Clip, Recording
+from skeletons import formats, synthetic
+from skeletons.archives import archive
+from skeletons.archives.archive import Member
+from skeletons.archives.recordings import BrokenClip, Clip, Recording
+from skeletons.formats import Format
 from skeletons.sensors import LAYOUTS
 from skeletons.synthetic import Generator
 

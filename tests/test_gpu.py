@@ -19,22 +19,22 @@ import torch
 import yaml
 from clone import LINKED, ROOT, TINY, update
 
-from learning.augment import Augmentations
-from learning.batches import batches
-from learning.clips import DeviceClips
-from learning.contrast import DOMAINS, SCDNet
-from learning.features import extract
-from learning.loop import deterministic
-from learning.precision import PRECISIONS, computing
-from learning.pretrain import pretrain
-from learning.probes import Labelled, linear_probe, retrieval
-from learning.randomness import uniforms
-from learning.schedule import SGD
-from learning.views import training_view
-from model.bodies import plan
-from model.encoder import Encoder, Projector, compile_in_training, load_encoder
-from model.folding import folded
-from model.released import from_released
+from learning.probing.probes import Labelled, linear_probe, retrieval
+from learning.training.augment import Augmentations
+from learning.training.batches import batches
+from learning.training.contrast import DOMAINS, SCDNet
+from learning.training.device_clips import DeviceClips
+from learning.training.features import extract
+from learning.training.loop import deterministic
+from learning.training.pretrain import pretrain
+from learning.training.randomness import uniforms
+from learning.training.schedule import SGD
+from learning.training.views import training_view
+from machine.devices.precision import PRECISIONS, computing
+from model.exchange.released import from_released
+from model.network.absent_bodies import plan
+from model.network.encoder import Encoder, Projector, compile_in_training, load_encoder
+from model.network.folding import folded
 from skeletons.sensors import KINECT_V2
 
 pytestmark = [
@@ -228,8 +228,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 sys.path[:0] = [sys.argv[4], sys.argv[4] + "/tests"]
-from learning.checkpoint import Checkpoint
-from learning.loop import deterministic
+from learning.training.checkpoint import Checkpoint
+from learning.training.loop import deterministic
 from test_gpu import GPU, random_clips, trained
 deterministic(GPU)
 folder, kill, compiled = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "compiled"

@@ -11,9 +11,9 @@ import yaml
 from clone import ROOT
 
 from errors import UserError
-from experiment import params
-from skeletons import store
-from skeletons.reading.prepare import BrokenClips, Dataset, prepare
+from experiment.parameters import params
+from skeletons.clips import store
+from skeletons.preparing.job import BrokenClips, Dataset, prepare
 from skeletons.sensors import KINECT_V1
 
 RNG = np.random.default_rng(0)
@@ -25,7 +25,7 @@ WITH_OTHERS = [None, *ORDER[:7], None, *ORDER[7:], None, None]
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     here = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
-    monkeypatch.setattr("skeletons.reading.prepare.start_workers", lambda *_: here)
+    monkeypatch.setattr("skeletons.preparing.job.start_workers", lambda *_: here)
 
 
 def recorded(joints):

@@ -15,13 +15,15 @@ import yaml
 from clone import LINKED, ROOT, TINY, update
 
 from commands import label as command
+from commands import recordings
 from commands.label import label
+from commands.recordings import Window
 from errors import UserError
-from experiment import artifacts, params, recordings
-from experiment.recordings import Window
-from learning.probes import nearest
-from model.encoder import Encoder, save_encoder
-from skeletons import store
+from experiment import artifacts
+from experiment.parameters import params
+from learning.probing.probes import nearest
+from model.network.encoder import Encoder, save_encoder
+from skeletons.clips import store
 from skeletons.sensors import KINECT_V1
 from stages import embed, linear, prepare, raw, synthetic
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from skeletons.layout import Layout
+from skeletons.clips.layout import Layout
 from skeletons.sensors import KINECT_V1, LAYOUTS
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from real import REAL, prepared
 from test_normalise import naive
 
-from skeletons import protocols
-from skeletons.reading.archive import Member
-from skeletons.reading.formats import msraction3d
-from skeletons.reading.recording import BrokenClip, Clip, Recording
+from skeletons.archives.archive import Member
+from skeletons.archives.recordings import BrokenClip, Clip, Recording
+from skeletons.clips import protocols
+from skeletons.formats import msraction3d
 from skeletons.sensors import KINECT_V1
 
 # By joint of the file, from 1, that of kinect-v1, from 1.

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skeletons.reading.formats import ntu
-from skeletons.reading.normalise import choose_bodies, largest_bodies, normalise
+from skeletons.formats import ntu
+from skeletons.preparing.normalise import choose_bodies, largest_bodies, normalise
 from skeletons.sensors import LAYOUTS
 
 KINECT = LAYOUTS["kinect-v2"]

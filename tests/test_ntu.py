@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skeletons.reading.formats import ntu
-from skeletons.reading.recording import BrokenClip
+from skeletons.archives.recordings import BrokenClip
+from skeletons.formats import ntu
 
 EDGE = Path(__file__).parent / "golden" / "edge"
 BODY = "72057594037931101 0 1 1 1 1 0 0.02 0.05 2"

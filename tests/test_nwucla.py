@@ -13,16 +13,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_normalise import naive
 
-from experiment import params
 from experiment.artifacts import Features
-from model.encoder import load_encoder
-from skeletons import protocols, store
-from skeletons.layout import Layout
-from skeletons.reading import summary
-from skeletons.reading.archive import Member
-from skeletons.reading.formats import nwucla
-from skeletons.reading.prepare import BrokenClips, Dataset, prepare
-from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, Recording
+from experiment.parameters import params
+from model.network.encoder import load_encoder
+from skeletons.archives.archive import Member
+from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Recording
+from skeletons.clips import protocols, store
+from skeletons.clips.layout import Layout
+from skeletons.formats import nwucla
+from skeletons.preparing import summary
+from skeletons.preparing.job import BrokenClips, Dataset, prepare
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import clip_pictures, embed, feature_pictures, pretrain, raw, synthetic
 from stages import prepare as prepare_stage

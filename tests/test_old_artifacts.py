@@ -19,12 +19,12 @@ from torch import Tensor
 
 from experiment import artifacts
 from experiment.artifacts import Classifier, Features, Scores
-from learning.clips import DeviceClips
-from learning.views import evaluation_view
-from model.encoder import Encoder, load_encoder, save_encoder
-from skeletons import store
-from skeletons.layout import Layout
-from skeletons.reading.prepare import Dataset, prepare
+from learning.training.device_clips import DeviceClips
+from learning.training.views import evaluation_view
+from model.network.encoder import Encoder, load_encoder, save_encoder
+from skeletons.clips import store
+from skeletons.clips.layout import Layout
+from skeletons.preparing.job import Dataset, prepare
 
 GOLDEN = Path(__file__).parent / "golden" / "artifacts.tar.xz"
 RUN, DATASET, CLASSES, SIZE = "old", "old", 3, 4

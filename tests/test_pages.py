@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from clone import ROOT, Clone
 
-from experiment import params
+from experiment.parameters import params
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "data/README.md"),

@@ -11,13 +11,13 @@ import yaml
 from clone import ROOT
 
 from commands import params as table
-from experiment import params, schema, wording
-from experiment.schema import Dataset, Params
-from experiment.values import InvalidParameter
-from learning import augment, contrast, views
-from skeletons import protocols, synthetic
-from skeletons.reading import formats
-from skeletons.reading.formats import pku
+from experiment.parameters import messages, params, schema
+from experiment.parameters.schema import Dataset, Params
+from experiment.parameters.types import InvalidParameter
+from learning.training import augment, contrast, views
+from skeletons import formats, synthetic
+from skeletons.clips import protocols
+from skeletons.formats import pku
 
 FILES = [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
 DATASETS = sorted((ROOT / "datasets").glob("*.yaml"))
@@ -186,11 +186,11 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
     ("changes", "message"),
     [
         ({"format": "bvh"}, f"format is 'bvh', allowed: one of {', '.join(formats.NAMES)}"),
-        ({"format": "bvh"}, "your own goes into skeletons/reading/formats/bvh.py; `git add` a new"),
+        ({"format": "bvh"}, "your own goes into skeletons/formats/bvh.py; `git add` a new"),
         ({"layout": "kinect"}, "layout is 'kinect', allowed: one of kinect-v2, kinect-v1"),
         (
             {"layout": "kinect"},
-            "; your own goes into skeletons/sensors.py; `git add` a new file",
+            "; your own goes into skeletons/sensors/__init__.py; `git add` a new file",
         ),
         ({"archives.leave_out": "mine.txt"}, "allowed: a file in datasets/lists, which DVC"),
         ({"archives.lables": []}, "archives.lables is unknown, allowed here: skeletons, labels, "),
@@ -306,7 +306,7 @@ def test_options_are_those_of_the_library() -> None:
     assert options(schema.TemporalMask, "kind") == augment.TEMPORAL_MASKS
     assert options(schema.Prepare, "interval") == pku.INTERVALS
     for name in synthetic.NAMES:
-        section, _ = wording.section_of(schema.Synthetic.model_fields[name])
+        section, _ = messages.section_of(schema.Synthetic.model_fields[name])
         assert section is not None
         assert set(section.model_fields) == set(synthetic.load(name).COUNTS)
 
@@ -352,7 +352,7 @@ def test_every_key_has_its_meaning_as_a_comment(file: Path) -> None:
         entry = next((n for n in said if n.startswith(f"{section}.") and rest), "")
         if not rest or entry:
             place = f"{entry}{rest}" if rest else name
-            assert said[place] == wording.meaning(field), name
+            assert said[place] == messages.meaning(field), name
 
 
 def bundled(file: Path) -> bool:
@@ -365,7 +365,7 @@ def test_every_key_of_a_dataset_has_its_meaning_as_a_comment(file: Path) -> None
     said = comments(file.read_text())
     meanings = dict(schema.leaves(Dataset))
     for name in {n for n in said if n in meanings}:
-        assert said[name] == wording.meaning(meanings[name])
+        assert said[name] == messages.meaning(meanings[name])
 
 
 def test_the_table_of_parameters_is_current(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeletons.reading import archive, npy, pickled
-from skeletons.reading.archive import ArchiveError
+from skeletons.archives import archive, npy, pickled
+from skeletons.archives.archive import ArchiveError
 
 ARRAYS = {
     "half": np.random.default_rng(0).normal(size=(2, 3, 4, 3)).astype(np.float16),

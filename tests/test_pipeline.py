@@ -96,11 +96,11 @@ def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
 def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(small: Clone) -> None:
     """A format, a layout, a list and a dataset: preparation runs again and gives the same."""
     added = [
-        small.path / "skeletons/reading/formats/mine.py",
+        small.path / "skeletons/formats/mine.py",
         small.path / "datasets/lists/mine.txt",
         small.path / "datasets/mine.yaml",
     ]
-    sensors = small.path / "skeletons/sensors.py"
+    sensors = small.path / "skeletons/sensors/__init__.py"
     before = sensors.read_text()
     try:
         added[0].write_text('"""A format of mine."""\n')

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skeletons.layout import Layout
-from skeletons.protocols import split_list
-from skeletons.reading.archive import ArchiveError, Member
-from skeletons.reading.formats import pku
-from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.archives.archive import ArchiveError, Member
+from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.clips.layout import Layout
+from skeletons.clips.protocols import split_list
+from skeletons.formats import pku
 from skeletons.sensors import KINECT_V2
 
 JOINTS = 2

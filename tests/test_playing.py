@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from experiment import pages
 from experiment.artifacts import Features, Scores
+from experiment.reports import pages
+from skeletons.clips.store import Clips
 from skeletons.sensors import KINECT_V2
-from skeletons.store import Clips
 from stages import dataset_page, feature_map, run_page
 
 ACTIONS = 4

@@ -20,10 +20,10 @@ import yaml
 from filelock import FileLock
 
 from errors import UserError
-from skeletons import store
-from skeletons.reading.archive import ArchiveError
-from skeletons.reading.prepare import BrokenClips, Dataset
-from skeletons.reading.prepare import prepare as prepare_dataset
+from skeletons.archives.archive import ArchiveError
+from skeletons.clips import store
+from skeletons.preparing.job import BrokenClips, Dataset
+from skeletons.preparing.job import prepare as prepare_dataset
 from skeletons.sensors import LAYOUTS
 
 ROOT = Path(__file__).parents[1]
@@ -428,12 +428,12 @@ def killed(*_):
 def test_a_whole_store_is_not_made_again(tmp_path, clips, expected, monkeypatch):
     """Of a run that was killed before the store was in its place."""
     settings = arguments(tmp_path, clips)
-    monkeypatch.setattr("skeletons.reading.files.place", killed)
+    monkeypatch.setattr("machine.host.atomic.place", killed)
     with pytest.raises(Killed):
         prepare(tmp_path / "out.zarr", **settings)
     monkeypatch.undo()
-    for work in ("prepare.read_group", "writer.store.encode_shard"):
-        monkeypatch.setattr(f"skeletons.reading.{work}", killed)
+    for work in ("job.read_group", "writer.store.encode_shard"):
+        monkeypatch.setattr(f"skeletons.preparing.{work}", killed)
     prepare(tmp_path / "out.zarr", **settings)
     assert tree(tmp_path / "out.zarr") == expected
     assert emptied(tmp_path)
@@ -443,7 +443,7 @@ def test_a_whole_store_is_not_made_again(tmp_path, clips, expected, monkeypatch)
 def test_what_a_run_that_was_killed_as_it_cleared_up_lacks_is_made_again(
     tmp_path, clips, expected, monkeypatch, lost
 ):
-    monkeypatch.setattr("skeletons.reading.files.place", killed)
+    monkeypatch.setattr("machine.host.atomic.place", killed)
     with pytest.raises(Killed):
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips))
     monkeypatch.undo()

@@ -10,16 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import UserError
-from learning.probes import (
-    Labelled,
-    learns_nothing,
-    linear_probe,
-    nearest,
-    retrieval,
-)
-from learning.schedule import step_lr
-from learning.scores import topk_accuracy
-from skeletons.protocols import draw_clips
+from learning.probing.probes import Labelled, learns_nothing, linear_probe, nearest, retrieval
+from learning.probing.scores import topk_accuracy
+from learning.training.schedule import step_lr
+from skeletons.clips.protocols import draw_clips
 
 CLASSES = 7
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from errors import UserError
-from skeletons.protocols import Sides, check, split, split_list
+from skeletons.clips.protocols import Sides, check, split, split_list
+from skeletons.clips.store import Clips
 from skeletons.sensors import KINECT_V2
-from skeletons.store import Clips
 
 ROOT = Path(__file__).parent.parent
 DATASETS = {

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from clone import ROOT
 
-from experiment.schema import Archives
-from skeletons.reading import formats
+from experiment.parameters.schema import Archives
+from skeletons import formats
 from stages import raw, synthetic
 
 ACCESS = "https://example.org/request"

@@ -12,12 +12,12 @@ import yaml
 from clone import ROOT
 from test_pages import blocks
 
-from skeletons import protocols, store
-from skeletons.reading import archive
-from skeletons.reading.archive import ArchiveError
-from skeletons.reading.normalise import largest_bodies, normalise
-from skeletons.reading.prepare import BrokenClips, Dataset
-from skeletons.reading.prepare import prepare as prepare_dataset
+from skeletons.archives import archive
+from skeletons.archives.archive import ArchiveError
+from skeletons.clips import protocols, store
+from skeletons.preparing.job import BrokenClips, Dataset
+from skeletons.preparing.job import prepare as prepare_dataset
+from skeletons.preparing.normalise import largest_bodies, normalise
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import prepare as prepare_stage
 from stages import raw
@@ -31,7 +31,7 @@ TRAIN = {"subject": [1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 3
 def here(monkeypatch):
     """The workers of `prepare` in this process, which starts faster."""
     at_once = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
-    monkeypatch.setattr("skeletons.reading.prepare.start_workers", lambda *_: at_once)
+    monkeypatch.setattr("skeletons.preparing.job.start_workers", lambda *_: at_once)
 
 
 def prepared(folder: Path, format: str, *archives: Path, layout=KINECT_V2, classes=60, **others):

@@ -99,7 +99,7 @@ def test_a_renamed_run_keeps_its_weights(finished: Clone, tmp_path: Path) -> Non
 
 
 def test_an_edited_docstring_is_settled_without_a_run(own: Clone) -> None:
-    module = own.path / "learning/loop.py"
+    module = own.path / "learning/training/loop.py"
     module.write_text(module.read_text().replace('"""', '"""Edited. ', 1))
     assert "pretrain@ntu60-xsub" in own.stale()
     weights = (own.path / "data/weights/ntu60-xsub.pt").stat().st_mtime_ns

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from errors import UserError
-from model.encoder import Encoder, save_encoder
-from model.released import PREFIX, load_released
+from model.exchange.released import PREFIX, load_released
+from model.network.encoder import Encoder, save_encoder
 from skeletons.sensors import KINECT_V1, KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
@@ -65,7 +65,7 @@ def test_a_file_that_is_no_released_checkpoint_is_refused_in_one_line(tmp_path: 
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     assert refusal(path).startswith("a Git LFS pointer")
     save_encoder(Encoder(**TINY), path)
-    assert "model.encoder.load_encoder" in refusal(path)
+    assert "model.network.encoder.load_encoder" in refusal(path)
 
 
 def test_weights_that_are_no_scd_net_are_refused_in_one_line(state: Golden, tmp_path: Path) -> None:

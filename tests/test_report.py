@@ -18,8 +18,10 @@ import yaml
 from clone import ROOT, Clone
 from matplotlib.figure import Figure
 
-from experiment import drawing, metrics, page, params
-from learning.tsne import tsne
+from experiment.artifacts import tables
+from experiment.parameters import params
+from experiment.reports import drawing, results_page
+from experiment.reports.tsne import tsne
 from skeletons.sensors import LAYOUTS
 from stages import report
 from stages.feature_pictures import feature_map
@@ -109,7 +111,7 @@ def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
             "semi-ntu60-xsub": {"10%": 70.4},
         }
     }
-    text = page.page(p, found, published)
+    text = results_page.page(p, found, published)
     real, synthetic = text.split("## pku2")
     assert "| someone | 80.1 | a table |" in real
     assert "| someone | 70.4 | a table |" in real
@@ -133,7 +135,7 @@ def test_an_experiment_without_runs_has_a_report(
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     (tmp_path / "datasets").symlink_to(ROOT / "datasets")
     monkeypatch.chdir(tmp_path)
-    metrics.write("metrics/supervised/a.json", top1=1.0, top5=2.0)
+    tables.write("metrics/supervised/a.json", top1=1.0, top5=2.0)
     Path("metrics/published.yaml").write_text("{}")
     report.main()
     assert "| a | xsub | joint | 1.00 | 2.00 |" in Path("metrics/README.md").read_text()
@@ -154,10 +156,10 @@ def test_a_few_test_clips_have_a_picture(clips: int) -> None:
 
 def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
     path = str(tmp_path / "folder/table.json")
-    metrics.write_rows(path, [{"epoch": 0, "loss": 1 / 3}, {"epoch": 1, "loss": 2e-9}])
-    assert metrics.read(path) == [{"epoch": 0, "loss": 0.333333}, {"epoch": 1, "loss": 2e-9}]
-    assert metrics.write(path, top1=200 / 3) == f"{path}: top1 66.67"
-    assert metrics.read(path) == [{"top1": 66.67}]
+    tables.write_rows(path, [{"epoch": 0, "loss": 1 / 3}, {"epoch": 1, "loss": 2e-9}])
+    assert tables.read(path) == [{"epoch": 0, "loss": 0.333333}, {"epoch": 1, "loss": 2e-9}]
+    assert tables.write(path, top1=200 / 3) == f"{path}: top1 66.67"
+    assert tables.read(path) == [{"top1": 66.67}]
 
 
 # ---- Pages ---------------------------------------------------------------------------------------

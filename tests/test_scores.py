@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learning.scores import class_accuracy, confusion, ensemble, topk_accuracy
+from learning.probing.scores import class_accuracy, confusion, ensemble, topk_accuracy
 
 
 def test_topk_accuracy() -> None:

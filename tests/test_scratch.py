@@ -7,7 +7,8 @@ import pytest
 import yaml
 from clone import ROOT
 
-from experiment import pipeline, scratch
+from experiment.running import scratch
+from experiment.workflow import dvc_yaml
 
 DVC = {
     "stages": {
@@ -91,14 +92,14 @@ def test_the_checkpoint_lies_with_the_project_and_bears_the_stage_and_the_entry(
 
 
 def test_names_are_filled_in_as_dvc_does(project: Path) -> None:
-    entries = dict(pipeline.entries())
+    entries = dict(dvc_yaml.entries())
     assert set(entries) == {"pretrain@one", "pretrain@other", "report"}
     one = entries["pretrain@one"]
-    assert [str(path) for path in pipeline.outputs(one)] == [
+    assert [str(path) for path in dvc_yaml.outputs(one)] == [
         "data/weights/one.pt",
         "metrics/pretrain/one.csv",
     ]
-    assert pipeline.parameters(one) == {
+    assert dvc_yaml.parameters(one) == {
         "params.yaml:seed": 0,
         "params.yaml:runs.one": RUNS["one"],
         "datasets/mine.yaml:protocols.xsub": [1],
@@ -107,9 +108,9 @@ def test_names_are_filled_in_as_dvc_does(project: Path) -> None:
 
 def test_every_stage_of_the_project_can_be_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for _, described in pipeline.entries():
+    for _, described in dvc_yaml.entries():
         assert "${" not in yaml.safe_dump(described).replace(r"\${LAUNCH", "")
-        assert None not in pipeline.parameters(described)
+        assert None not in dvc_yaml.parameters(described)
 
 
 def test_no_artifact_of_dvc_is_named_after_one_run() -> None:

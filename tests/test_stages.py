@@ -20,16 +20,17 @@ from clone import LINKED, ROOT, TINY, update
 
 from commands import epochs
 from errors import UserError
-from experiment import machine, metrics
-from experiment.kept import Kept
-from learning import finetune
-from learning import pretrain as pretraining
-from learning.checkpoint import Checkpoint
-from learning.contrast import SCDNet
-from learning.loop import Stopped
-from learning.schedule import Optimiser
-from model.encoder import Encoder, save_encoder
-from skeletons.layout import Layout
+from experiment.artifacts import tables
+from experiment.running.kept_epochs import Kept
+from learning.finetuning import finetune
+from learning.training import pretrain as pretraining
+from learning.training.checkpoint import Checkpoint
+from learning.training.contrast import SCDNet
+from learning.training.loop import Stopped
+from learning.training.schedule import Optimiser
+from machine.devices import provenance
+from model.network.encoder import Encoder, save_encoder
+from skeletons.clips.layout import Layout
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import (
     check,
@@ -133,10 +134,10 @@ def test_its_end_is_the_linear_evaluation(run: Pretrain) -> None:
     _, curve = run(4)
     embed.main(RUN)
     linear.main(RUN)
-    top1 = metrics.read(f"metrics/linear/{RUN}.json")[0]["top1"]
+    top1 = tables.read(f"metrics/linear/{RUN}.json")[0]["top1"]
     assert round(float(curve[-1]["linear_top1"]), 2) == top1
-    made = metrics.read(f"metrics/weights/{RUN}.json")  # as the weights say
-    assert made == [machine.made_on(torch.device("cpu"))]
+    made = tables.read(f"metrics/weights/{RUN}.json")  # as the weights say
+    assert made == [provenance.made_on(torch.device("cpu"))]
     assert made[0]["torch"] == torch.__version__
 
 
@@ -187,7 +188,7 @@ def test_epochs_that_are_kept_are_evaluated_as_the_last_is(
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["2", "4"]
     assert [row["epoch"] for row in rows] == [2, 4]
     for kind in ("linear", "retrieval"):
-        assert rows[1][kind] == metrics.read(f"metrics/{kind}/{RUN}.json")[0]["top1"]
+        assert rows[1][kind] == tables.read(f"metrics/{kind}/{RUN}.json")[0]["top1"]
 
 
 def test_epochs_that_a_killed_run_kept_are_there_at_its_end(
@@ -266,8 +267,8 @@ def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
     semi.main(RUN)
     supervised.main(RUN)
     assert torch.equal(*scores)
-    (bound,) = metrics.read(f"metrics/supervised/{RUN}.json")
-    (row,) = metrics.read(f"metrics/semi/{RUN}.json")
+    (bound,) = tables.read(f"metrics/supervised/{RUN}.json")
+    (row,) = tables.read(f"metrics/semi/{RUN}.json")
     assert bound["top1"] == round(row["top1"], 2)
 
 
@@ -362,7 +363,7 @@ def test_every_action_is_a_row_and_a_column_of_the_confusion_matrix(
     said = capsys.readouterr().err
     for name in ("features", "untrained"):
         assert said.count(f"loss on {name} is 1.3") == 1
-    rows = metrics.read(f"metrics/linear/{RUN}-confusion.json")
+    rows = tables.read(f"metrics/linear/{RUN}-confusion.json")
     cells = {(row["actual"], row["predicted"]): row["clips"] for row in rows}
     assert {predicted for _, predicted in cells} == {actual for actual, _ in cells} == {1, 2, 3}
     assert cells[1, 1] == cells[2, 2] == 0

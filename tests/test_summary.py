@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeletons import store
-from skeletons.reading import summary
-from skeletons.reading.formats import ntu
-from skeletons.reading.normalise import choose_bodies
-from skeletons.reading.prepare import Dataset, Report, prepare
+from skeletons.clips import store
+from skeletons.formats import ntu
+from skeletons.preparing import summary
+from skeletons.preparing.job import Dataset, Report, prepare
+from skeletons.preparing.normalise import choose_bodies
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from skeletons.synthetic.figure import Figure
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from errors import UserError
-from skeletons.layout import Layout
-from skeletons.reading import archive
-from skeletons.reading.formats import ntu as read_ntu
-from skeletons.reading.formats import nwucla as read_nwucla
-from skeletons.reading.formats import pku as read_pku
+from skeletons.archives import archive
+from skeletons.clips.layout import Layout
+from skeletons.formats import ntu as read_ntu
+from skeletons.formats import nwucla as read_nwucla
+from skeletons.formats import pku as read_pku
 from skeletons.sensors import KINECT_V1, KINECT_V2, LAYOUTS
 from skeletons.synthetic import figure as figures
 from skeletons.synthetic import motion, ntu, nwucla, pku

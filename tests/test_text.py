@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from skeletons.reading.text import Words
+from skeletons.archives.text import Words
 
 ODD = (
     *(

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiment import scratch
-from learning.batches import batches
-from learning.checkpoint import Checkpoint, Unsaved
-from learning.loop import FLAT, NotFinite, train, unchanged
-from learning.precision import computing
-from learning.schedule import SGD, Optimiser
+from experiment.running import scratch
+from learning.training.batches import batches
+from learning.training.checkpoint import Checkpoint, Unsaved
+from learning.training.loop import FLAT, NotFinite, train, unchanged
+from learning.training.schedule import SGD, Optimiser
+from machine.devices.precision import computing
 
 CLIPS = np.arange(10)
 SEED = 3
@@ -346,12 +346,12 @@ RUN = """
 import os, signal, sys
 import numpy as np, torch
 from pathlib import Path
-from learning.checkpoint import Checkpoint
-from learning.contrast import SCDNet
-from model.encoder import Encoder, Projector
-from learning.loop import train
-from learning.schedule import SGD
-from learning.batches import batches
+from learning.training.checkpoint import Checkpoint
+from learning.training.contrast import SCDNet
+from model.network.encoder import Encoder, Projector
+from learning.training.loop import train
+from learning.training.schedule import SGD
+from learning.training.batches import batches
 
 torch.manual_seed(0)
 torch.set_num_threads(1)

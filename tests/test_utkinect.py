@@ -11,13 +11,13 @@ from real import REAL, prepared
 from test_normalise import naive
 from test_pages import blocks
 
-from skeletons import protocols
-from skeletons.layout import Layout
-from skeletons.reading import archive
-from skeletons.reading.archive import ArchiveError, Member
-from skeletons.reading.contract import check_clips, check_plan
-from skeletons.reading.formats import utkinect
-from skeletons.reading.recording import FARTHEST, BrokenClip, Clip, Recording
+from skeletons.archives import archive
+from skeletons.archives.archive import ArchiveError, Member
+from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Recording
+from skeletons.clips import protocols
+from skeletons.clips.layout import Layout
+from skeletons.formats import utkinect
+from skeletons.preparing.format_checks import check_clips, check_plan
 from skeletons.sensors import KINECT_V1
 
 JOINTS = 2
@@ -235,7 +235,7 @@ def plain(data):
 @pytest.fixture
 def shown_reader():
     """The module that docs/data.md shows."""
-    code = dict(blocks("docs/data.md", "python"))["file=skeletons/reading/formats/mine.py"]
+    code = dict(blocks("docs/data.md", "python"))["file=skeletons/formats/mine.py"]
     assert code.count("\n") <= 60
     namespace = {}
     exec(compile(code, "docs/data.md", "exec"), namespace)

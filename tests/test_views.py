@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learning.augment import (
+from learning.training.augment import (
     SPATIAL_MASKS,
     TEMPORAL_MASKS,
     Augmentations,
@@ -25,9 +25,9 @@ from learning.augment import (
     Turn,
     motion,
 )
-from learning.clips import DeviceClips
-from learning.randomness import uniforms
-from learning.views import (
+from learning.training.device_clips import DeviceClips
+from learning.training.randomness import uniforms
+from learning.training.views import (
     STREAMS,
     View,
     as_stream,
@@ -35,7 +35,7 @@ from learning.views import (
     evaluation_view,
     training_view,
 )
-from model.graph import adjacency
+from model.network.skeleton_graph import adjacency
 from skeletons.sensors import LAYOUTS
 
 LAYOUT = LAYOUTS["kinect-v2"]

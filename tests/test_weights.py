@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from errors import UserError
-from model.encoder import Encoder, load_encoder, save_encoder
+from model.network.encoder import Encoder, load_encoder, save_encoder
 from skeletons.sensors import KINECT_V2
 
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}
@@ -86,7 +86,10 @@ def test_a_file_that_torch_did_not_save_is_refused_in_one_line(
         (lambda saved: torch.zeros(3), "holds a Tensor, not a dictionary"),
         (lambda saved: [saved], "holds a list, not a dictionary"),
         (lambda saved: {}, "not a weights file of this project: no architecture and no state"),
-        (lambda saved: {"state_dict": {}}, "not a weights file .* model.released.load_released"),
+        (
+            lambda saved: {"state_dict": {}},
+            "not a weights file .* exchange.released.load_released",
+        ),
         (
             lambda saved: {**saved, "arguments": argparse.Namespace(lr=1)},
             r"holds Python objects \(argparse.Namespace\), which are not loaded",

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skeletons import store
-from skeletons.reading import prepare
-from skeletons.reading.archive import Member
-from skeletons.reading.group import Counts, Group, Task
-from skeletons.reading.recording import Broken, Clip, Recording
-from skeletons.reading.writer import Writer
+from skeletons.archives.archive import Member
+from skeletons.archives.recordings import Broken, Clip, Recording
+from skeletons.clips import store
+from skeletons.preparing import job
+from skeletons.preparing.make_clips import Counts, Group, Task
+from skeletons.preparing.writer import Writer
 from skeletons.sensors import KINECT_V1
 
 FRAME, SHARD = (1, 20, 3), 10
@@ -87,6 +87,6 @@ def test_no_more_groups_are_in_memory_than_there_are_slots(tmp_path):
     recordings = [[Recording(Member("a", "b", 1, 0), (Clip("c", 0),))] for _ in range(50)]
     executor = Counting()
     task = Task(tmp_path, "ntu", KINECT_V1, 1, 300, None)
-    found = prepare._run(task, recordings, [], "stop", writer(tmp_path), executor, 4)
+    found = job._run(task, recordings, [], "stop", writer(tmp_path), executor, 4)
     assert len(found) == 50
     assert executor.most == 4

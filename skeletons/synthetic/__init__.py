@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from errors import UserError
-from skeletons.layout import Layout
+from skeletons.clips.layout import Layout
 from skeletons.synthetic.sensor import Progress, Take
 
 

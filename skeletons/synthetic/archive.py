@@ -4,7 +4,7 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from skeletons import zip_path
+from skeletons.archives import zip_path
 
 
 class Archive:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import UserError
-from skeletons.layout import Layout
+from skeletons.clips.layout import Layout
 
 Array = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Synthetic archives of NTU RGB+D 60 and 120: what `skeletons.reading.formats.ntu` reads."""
+"""Synthetic archives of NTU RGB+D 60 and 120: what `skeletons.formats.ntu` reads."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skeletons.layout import Layout
+from skeletons.clips.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import TWO_PERSON, action, scene

@@ -1,4 +1,4 @@
-"""Synthetic archives of NW-UCLA: what `skeletons.reading.formats.nwucla` reads."""
+"""Synthetic archives of NW-UCLA: what `skeletons.formats.nwucla` reads."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
-from skeletons.layout import Layout
+from skeletons.clips.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import action, scene

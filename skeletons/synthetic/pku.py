@@ -1,4 +1,4 @@
-"""Synthetic archives of PKU-MMD: what `skeletons.reading.formats.pku` reads."""
+"""Synthetic archives of PKU-MMD: what `skeletons.formats.pku` reads."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
-from skeletons.layout import Layout
+from skeletons.clips.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import action, scene

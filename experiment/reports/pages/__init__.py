@@ -1,0 +1,89 @@
+"""Pages on which clips play in a browser: one HTML file each, which needs no network.
+
+A page is a template of this folder, with the style and the script that all pages share, and what
+there is to show as JSON. A clip on a page has fewer frames than the store's and coarser
+coordinates, so that a file with thousands of clips opens at once.
+"""
+
+import json
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skeletons.clips.layout import Layout
+from skeletons.clips.store import Clips
+
+FRAMES = 24  # of a clip on a page at most, evenly spaced
+LEVELS = 255  # of a coordinate, counted from the clip's lowest one; `ABSENT` is none of them
+ABSENT = 255  # each coordinate of a body that is not in a frame
+SHARED = ("page.css", "controls.html", "player.js")
+_FOLDER = Path(__file__).parent
+
+
+def fill(template: str, data: dict[str, Any]) -> str:
+    """The page of a template (`run.html`, `dataset.html`) with this data."""
+    page = (_FOLDER / template).read_text()
+    # In HTML a script ends at the first "</script", whatever the JSON around it means.
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+    for name in SHARED:
+        page = page.replace(f"{{{{{name}}}}}", (_FOLDER / name).read_text())
+    return page.replace("{{data}}", text)
+
+
+def playing(clips: Clips, clip: int) -> dict[str, Any]:
+    """A clip of a store: what its name says, and how it moves."""
+    frames = clips.frames[clips.offsets[clip] : clips.offsets[clip + 1]]
+    return {
+        "name": str(clips.name[clip]),
+        "label": int(clips.label[clip]),
+        "subject": int(clips.subject[clip]),
+        "camera": int(clips.camera[clip]),
+        "frames": len(frames),
+        "motion": motion(frames),
+    }
+
+
+def motion(clip: NDArray[np.float32]) -> dict[str, Any]:
+    """A prepared clip (T, M, V, 3) in metres as a page has it.
+
+    `bytes` are the coordinates (frames, bodies, V, 3) uint8 in base64; a coordinate is
+    `low` + `step` * byte. Bodies that are in no frame are left out, if they are the last.
+    """
+    present = np.asarray(clip.any(axis=(2, 3)))
+    bodies = max(1, clip.shape[1] - int(np.flip(present.any(axis=0)).argmax()))
+    moments = np.linspace(0, len(clip) - 1, min(FRAMES, len(clip))).round().astype(int)
+    kept, present = clip[moments, :bodies], present[moments, :bodies]
+    seen = kept[present] if present.any() else np.zeros((1, 1, 3), np.float32)
+    low = seen.min(axis=(0, 1))
+    step = max(float((seen - low).max()) / (LEVELS - 1), 1e-6)
+    levels = ((kept - low) / step).round()
+    levels[~present] = ABSENT
+    return {
+        "frames": len(kept),
+        "bodies": bodies,
+        "low": [round(float(v), 4) for v in low],
+        "step": float(f"{step:.6g}"),
+        "bytes": b64encode(levels.astype(np.uint8).tobytes()).decode(),
+    }
+
+
+def skeleton(layout: Layout) -> dict[str, Any]:
+    """What a page needs of a layout to draw it."""
+    return {
+        "name": layout.name,
+        "joints": layout.joints,
+        "parents": layout.parents,
+        "swap": layout.swap,
+        "centre": layout.centre,
+    }
+
+
+def actions(classes: int, names: list[str]) -> list[str]:
+    """What to call each action: its number, counted from 1, and its name if there are `names`."""
+    return [
+        f"{number} {names[number - 1]}" if names else f"action {number}"
+        for number in range(1, classes + 1)
+    ]

@@ -1,0 +1,187 @@
+"""The prepared clips of a dataset: one zarr v3 group, and the same in memory.
+
+    frames       (F, M, V, 3) float32   metres, the frames of all clips one after the other
+    offsets      (N + 1,) int64         clip i is frames[offsets[i] : offsets[i + 1]]
+    label ...    (N,) int32             label (0-based), subject, camera, setup, replication,
+                                        raw_frames
+    name         (N,) string            sorted
+    columns/NAME (N,) int32 or string   what the dataset says of its clips besides, if anything
+    splits/NAME  (N,) int8              a split list: 1 train, 0 test, -1 neither
+
+The group's attributes are the `layout` of the joints, so that a store is read without the sensors'
+own; the number of `classes`; the `format` of the archives; and `keepbits`.
+
+`frames` is kept in shards of many chunks: few files, whatever the number of clips.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
+
+from skeletons.clips.layout import Layout
+
+FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
+SHARD = 16_384  # frames of a file
+CHUNK = 1_024  # frames that are compressed together
+_TEXT = np.dtypes.StringDType()
+# Of the writer, beside which other processes read; each thread would keep memory for itself.
+_ONE_THREAD = {"threading.max_workers": 1, "async.concurrency": 1}
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of a prepared dataset, in memory; arrays as in the store."""
+
+    frames: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    label: NDArray[np.int32]
+    subject: NDArray[np.int32]
+    camera: NDArray[np.int32]
+    setup: NDArray[np.int32]
+    replication: NDArray[np.int32]
+    name: NDArray[Any]
+    raw_frames: NDArray[np.int32]
+    splits: Mapping[str, NDArray[np.int8]]
+    layout: Layout
+    classes: int
+    columns: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def read(path: Path | str, *, frames: bool = True) -> Clips:
+    """The clips of a store, if not `frames` then all but these. Raises FileNotFoundError when there
+    is none.
+    """
+    group = zarr.open_group(path, mode="r")
+    return Clips(
+        frames=_array(group, "frames", slice(None) if frames else slice(0)),
+        offsets=_array(group, "offsets"),
+        name=_array(group, "name"),
+        splits=_arrays(group, "splits"),
+        layout=layout(group),
+        classes=int(str(group.attrs["classes"])),
+        columns=_arrays(group, "columns") if "columns" in group else {},
+        **{field: _array(group, field) for field in FIELDS},
+    )
+
+
+def clip(group: zarr.Group, index: int) -> NDArray[np.float32]:
+    """The frames (T, M, V, 3) of one clip of an open store."""
+    start, end = _array(group, "offsets", slice(index, index + 2)).tolist()
+    return _array(group, "frames", slice(start, end))
+
+
+def layout(group: zarr.Group) -> Layout:
+    """The layout of a store's joints, which the store carries, without the rest pose."""
+    found: Any = group.attrs["layout"]
+    return Layout(**{name: _tuples(value) for name, value in found.items()})
+
+
+def encode_shard(frames: NDArray[np.float32], *, keepbits: int | None, shard: int) -> bytes:
+    """The bytes of a shard of a store's `frames`, wherever in the store it is.
+
+    `frames` (F, M, V, 3) are the `shard` frames that lie in it, fewer for the last, rounded to
+    `keepbits` if that is not None.
+    """
+    files: dict[str, Buffer] = {}
+    with zarr.config.set(_ONE_THREAD):
+        group = zarr.open_group(MemoryStore(files), mode="w")
+        array = _create_frames(group, frames.shape, keepbits, shard)
+        array[:] = frames
+    return files["frames/c/0/0/0/0"].to_bytes()
+
+
+def shard_file(folder: Path, index: int) -> Path:
+    """The file of a shard of a store's `frames`."""
+    return folder / "frames" / "c" / str(index) / "0" / "0" / "0"
+
+
+def finish(
+    folder: Path,
+    *,
+    offsets: NDArray[np.int64],
+    fields: Mapping[str, NDArray[np.int32]],
+    name: list[str],
+    columns: Mapping[str, Sequence[int | str]],
+    splits: Mapping[str, NDArray[np.int8]],
+    layout: Layout,
+    attributes: Mapping[str, Any],
+    keepbits: int | None,
+    shard: int,
+) -> None:
+    """Write everything but the shards of `frames`, which are in `folder` already, and make it a
+    store.
+
+    Whatever else an interrupted call left in `folder` is removed first.
+    """
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != "frames":
+            shutil.rmtree(entry)
+        elif entry.is_file():
+            entry.unlink()
+    (folder / "frames" / "zarr.json").unlink(missing_ok=True)
+    joints = {name: value for name, value in asdict(layout).items() if name != "rest"}
+    attributes = {"layout": joints, **attributes, "keepbits": keepbits}
+    group = zarr.open_group(folder, mode="a", attributes=attributes)
+    _create_frames(group, (int(offsets[-1]), layout.bodies, layout.joints, 3), keepbits, shard)
+    group.create_array("offsets", data=offsets)
+    group.create_array("name", data=np.array(name, _TEXT))
+    for field in FIELDS:
+        group.create_array(field, data=fields[field])
+    if columns:  # a store without any is as it was before there were columns
+        further = group.create_group("columns")
+        for column, values in columns.items():
+            numbers = all(isinstance(value, int) for value in values)
+            further.create_array(column, data=np.array(values, np.int32 if numbers else _TEXT))
+    lists = group.create_group("splits")
+    for split, membership in splits.items():
+        lists.create_array(split, data=membership)
+
+
+def _create_frames(
+    group: zarr.Group, shape: tuple[int, ...], keepbits: int | None, shard: int
+) -> zarr.Array[Any]:
+    # The last bits of exact coordinates are noise, of which Zstandard makes hardly less than LZ4,
+    # in several times its time. Rounded coordinates it packs much smaller.
+    exact = keepbits is None
+    return group.create_array(
+        "frames",
+        shape=shape,
+        dtype=np.float32,
+        chunks=(min(CHUNK, shard), *shape[1:]),
+        shards=(shard, *shape[1:]),
+        compressors=BloscCodec(
+            cname="lz4" if exact else "zstd", clevel=5 if exact else 1, shuffle="shuffle"
+        ),
+        config={"write_empty_chunks": True},  # a shard of zeros is a file as well
+    )
+
+
+def _array(group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray[Any]:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array[rows])
+
+
+def _arrays(group: zarr.Group, name: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a group in the group, by name."""
+    inner = group[name]
+    assert isinstance(inner, zarr.Group)
+    return {key: _array(inner, key) for key in sorted(inner.array_keys())}
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

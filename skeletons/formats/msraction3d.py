@@ -1,0 +1,95 @@
+"""The text of MSR-Action3D's skeletons in metres: one file a clip, one body.
+
+A file `aAA_sSS_eEE_skeleton3D.txt` (action from 1, subject, execution) has a line a joint, frame
+after frame: x, y, z in metres and a confidence, which is not read. The 20 joints are those of
+Kinect v1 in another order.
+
+A clip is valid when all its lines are whole and make whole frames, at most `LONGEST`, and all
+coordinates are numbers within `FARTHEST`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skeletons.archives import archive
+from skeletons.archives.recordings import (
+    LONGEST,
+    Broken,
+    BrokenClip,
+    Clip,
+    Recording,
+    coordinates,
+    counted,
+    table,
+)
+from skeletons.clips.layout import Layout
+
+BODIES = "file"
+# By place in layout kinect-v1, the joint's place in a frame of the file, both from 0. The file has
+# shoulders, hips and the middle first, then elbows and wrists, knees and ankles.
+JOINTS = (6, 3, 2, 19, 0, 7, 9, 11, 1, 8, 10, 12, 4, 13, 15, 17, 5, 14, 16, 18)
+_NAME = re.compile(r"(a(\d{2})_s(\d{2})_e(\d{2}))_skeleton3D", re.ASCII)
+
+
+def plan(
+    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
+) -> tuple[list[Recording], list[Broken]]:
+    """The recordings of the archives, sorted by clip, and those whose names tell that they cannot
+    be used.
+
+    `labels` and `interval` are for formats that cut long videos. Raises ArchiveError for an
+    unreadable archive.
+    """
+    recordings, broken = [], []
+    files = (member for path in skeletons for member in archive.members(path, "skeleton3d.txt"))
+    for member in files:
+        name = _NAME.fullmatch(member.stem)
+        if not name:
+            reason = "the name is not aAA_sSS_eEE_skeleton3D"
+            broken.append(Broken(member.stem, member.place, None, reason))
+            continue
+        action, subject, execution = map(int, name.groups()[1:])
+        if not 1 <= action <= classes:
+            reason = f"unknown action {action}: the dataset has {classes}"
+            broken.append(Broken(name[1], member.place, None, reason))
+            continue
+        clip = Clip(name[1], action - 1, subject, replication=execution)
+        recordings.append(Recording(member, (clip,)))
+    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+
+
+def read(
+    data: bytes, recording: Recording, *, layout: Layout, classes: int
+) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
+    """The recording's clip with its body (1, T, 20, 3), or why it is broken.
+
+    `classes` is for formats that state the label in the recording.
+    """
+    (clip,) = recording.clips
+    try:
+        body = parse(data)
+    except BrokenClip as error:
+        yield clip, error
+    else:
+        yield clip, body[None]
+
+
+def parse(data: bytes) -> NDArray[np.float64]:
+    """The body (T, 20, 3) of a file in metres, its joints in the order of layout kinect-v1.
+
+    Raises BrokenClip, and nothing else, for whatever is not a valid clip.
+    """
+    words, starts, ends = table(data, 4)
+    frames, rest = divmod(len(starts), len(JOINTS))
+    if rest:
+        raise BrokenClip(
+            f"ends after {counted(rest, 'joint')} of a frame's {len(JOINTS)}", len(starts)
+        )
+    if frames > LONGEST:
+        raise BrokenClip(f"{frames} frames, where {LONGEST} is the most; cut it into clips")
+    metres = coordinates(words, starts[:, :3], ends[:, :3])
+    return metres.reshape(frames, len(JOINTS), 3)[:, JOINTS]
