@@ -14,11 +14,11 @@ RUN = """
 import os, sys
 from pathlib import Path
 import numpy as np, torch
-from experiment import launcher
-from learning.batches import batches
-from learning.checkpoint import Checkpoint
-from learning.loop import train
-from learning.schedule import SGD
+from experiment.workflow import dvc_process
+from learning.training.batches import batches
+from learning.training.checkpoint import Checkpoint
+from learning.training.loop import train
+from learning.training.schedule import SGD
 
 torch.set_num_threads(1)
 weight = torch.nn.Linear(1, 1)
@@ -31,7 +31,7 @@ def loss(clips, epoch):
     return weight(torch.ones(1, 1)).square().mean(), {}
 
 folder = Path(os.environ.get("DVC_ROOT", ""), ".scratch")
-checkpoint = Checkpoint(folder / "run-0.pt", minutes=60, abandoned=launcher.gone())
+checkpoint = Checkpoint(folder / "run-0.pt", minutes=60, abandoned=dvc_process.gone())
 loader = batches(np.arange(1000), batch=4, seed=0, drop_last=True)
 train(loss, weight, loader, sgd=SGD(epochs=10**6, lr=1e-9), seed=0, checkpoint=checkpoint)
 """

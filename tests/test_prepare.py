@@ -313,7 +313,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {folders!r}
 from test_prepare import arguments, prepare, slowly
-from skeletons import store
+from skeletons.clips import store
 store.encode_shard = slowly(store.encode_shard)
 if __name__ == "__main__":
     folder, source, executor = sys.argv[1:]
