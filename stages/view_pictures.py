@@ -3,15 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 import zarr
 from einops import rearrange
-from matplotlib.figure import Figure
 
 from experiment import artifacts
 from experiment.parameters import params
-from experiment.reports import drawing
+from experiment.reports import drawing, pictures
 from experiment.workflow import console
 from learning.training.augment import Augmentations, motion
 from learning.training.device_clips import DeviceClips
@@ -24,7 +22,6 @@ COLOURS = {"query": "#1b9e77", "key": "#7570b3"}
 
 def main(dataset: str) -> str:
     p = params.read()
-    size, seed = p.encoder.frames, p.seed
     group: Any = zarr.open_group(artifacts.store(dataset), mode="r")
     layout = store.layout(group)
     offsets = torch.from_numpy(group["offsets"][: CANDIDATES + 1])
@@ -39,7 +36,12 @@ def main(dataset: str) -> str:
         device=frames.device,
     )
     augmentations = Augmentations.of(p.views.model_dump())
-    shared: dict[str, Any] = {"size": size, "stream": "joint", "seed": seed, "epoch": 0}
+    shared: dict[str, Any] = {
+        "size": p.encoder.frames,
+        "stream": "joint",
+        "seed": p.seed,
+        "epoch": 0,
+    }
     alone = torch.tensor([not frames[a:b, 1:].any() for a, b in offsets.unfold(0, 2, 1).tolist()])
     masks = [
         training_view(clips, indices, augmentations=augmentations, view=view, **shared)
@@ -57,43 +59,33 @@ def main(dataset: str) -> str:
         spatial_mask=replace(spatial, probability=0.0),
         temporal_mask=replace(temporal, probability=0.0),
     )
-    first, last = offsets[clip], offsets[clip + 1]
-    figure = Figure(figsize=(13, 6.4), layout="constrained")
-    whole, *rows = figure.subplots(3, 1, gridspec_kw={"height_ratios": [1.1, 1, 1]})
-    count = int(last - first)
-    moments = np.linspace(0, count - 1, min(drawing.ROW, count)).round().astype(int)
-    joints = frames[first + torch.from_numpy(moments)].numpy()
-    drawing.row(whole, joints, layout.parents, moments, count)
-    whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
-    whole.set_title(f"{dataset}, clip {group['name'][int(clip)]}: {count} frames", loc="left")
-    for (name, colour), axes, view in zip(COLOURS.items(), rows, (0, 1), strict=True):
-        drawn = augmentations.draw(seed, 0, clip, view)["crop"]
-        start, cut = (int(n) for n in augmentations.crop.window(drawn, last - first))
-        whole.axvspan(start - 0.5, start + cut - 0.5, 0.06 * view, 0.06 * view + 0.05, color=colour)
+    shown = []
+    for view, (name, colour) in enumerate(COLOURS.items()):
+        drawn = augmentations.draw(p.seed, 0, clip, view)["crop"]
+        start, cut = (int(n) for n in augmentations.crop.window(drawn, length[clip]))
         seen = training_view(clips, clip, augmentations=bare, view=view, **shared).x[0]
-        step = max(size // drawing.ROW, 1)
-        moments = np.arange(0, size, step)
-        drawing.row(
-            axes,
-            rearrange(seen, "c t v m -> t m v c").numpy()[moments],
-            layout.parents,
-            moments,
-            size,
-            hidden_joints=masks[view].joints[clip[0]].numpy(),
-            hidden_frames=masks[view].frames[clip[0]].numpy(),
+        shown.append(
+            pictures.View(
+                name,
+                colour,
+                start,
+                start + cut,
+                rearrange(seen, "c t v m -> t m v c").numpy(),
+                masks[view].joints[clip[0]].numpy(),
+                masks[view].frames[clip[0]].numpy(),
+                motion(seen[None])[0].numpy() if by_motion else None,
+            )
         )
-        if by_motion:
-            drawing.bars(axes, motion(seen[None])[0].numpy())
-        axes.set_title(
-            f"{name} view: frames {start} to {start + cut - 1} of the clip, resized to {size}",
-            loc="left",
-            color=colour,
-        )
-    if shows.any():
-        rows[-1].set_xlabel(
-            f"masked: hollow joints (times {spatial.weight:g}), "
-            f"shaded frames (times {temporal.weight:g}{', by motion: bars' if by_motion else ''})"
-        )
+    figure = pictures.views(
+        f"{dataset}, clip {group['name'][int(clip)]}",
+        frames[int(offsets[clip]) : int(offsets[clip + 1])].numpy(),
+        layout.parents,
+        shown,
+        f"masked: hollow joints (times {spatial.weight:g}), "
+        f"shaded frames (times {temporal.weight:g}{', by motion: bars' if by_motion else ''})"
+        if shows.any()
+        else "",
+    )
     return str(drawing.save(figure, artifacts.FIGURES / f"{dataset}-views.png"))
 
 

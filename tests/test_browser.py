@@ -12,7 +12,6 @@ import pytest
 from test_playing import ACTIONS, made
 
 from experiment.reports import pages
-from stages import dataset_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 if not CHROMIUM:
@@ -31,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         named = described | {"run": run, "protocol": protocol, "stream": "joint"}
         page = pages.fill("run.html", named | made(seed=seed).page())
         (folder / f"{run}.html").write_text(page)
-    page = pages.fill("dataset.html", described | dataset_page.content(made().clips))
+    page = pages.fill("dataset.html", described | pages.dataset(made().clips))
     (folder / "mine-clips.html").write_text(page)
     return folder
 

@@ -15,6 +15,7 @@ from test_normalise import naive
 
 from experiment.artifacts import Features
 from experiment.parameters import params
+from experiment.reports import feature_map, pictures
 from model.network.encoder import load_encoder
 from skeletons.archives.archive import Member
 from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Recording
@@ -24,7 +25,7 @@ from skeletons.formats import nwucla
 from skeletons.preparing import summary
 from skeletons.preparing.job import BrokenClips, Dataset, prepare
 from skeletons.sensors import KINECT_V1, KINECT_V2
-from stages import clip_pictures, embed, feature_pictures, pretrain, raw, synthetic
+from stages import dataset_page, embed, pretrain, raw, synthetic
 from stages import prepare as prepare_stage
 from stages import view_pictures as views
 
@@ -312,7 +313,7 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     monkeypatch.delenv("DVC_ROOT", raising=False)
     for stage, key in (
         *((synthetic, "nwucla"), (raw, "nwucla"), (prepare_stage, "nwucla")),
-        *((views, "nwucla"), (clip_pictures, "nwucla")),
+        *((views, "nwucla"), (dataset_page, "nwucla")),
         *((pretrain, "nwucla-xview-bone"), (embed, "nwucla-xview-bone")),
     ):
         stage.main(key)
@@ -337,17 +338,17 @@ def test_pictures_have_the_names_of_actions(tmp_path):
         (tmp_path / "raw" / name).write_bytes(text(skeletons=body.tolist(), label=label))
     dataset = Dataset("nwucla", KINECT_V1, 10, skeletons=[tmp_path / "raw"])
     prepare(tmp_path / "out.zarr", dataset, scratch=tmp_path / "scratch")
-    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
-    label = group["label"][:]
+    clips = store.read(tmp_path / "out.zarr")
+    label = clips.label.astype(np.int64)
     features = np.array([{1: (1, 0.1), 6: (0, 1), 8: (1, 0.2)}[n] for n in label], np.float32)
     found = Features(np.arange(4), label, features, features)
     nearest_of_7 = [("✓", 7), ("✗", 9), ("✗", 2), ("✗", 2)]
     names = [f"name {label}" for label in range(1, 11)]
     for shown, word in ((names, "name"), ([], "action")):
-        figure = clip_pictures.actions("mine", group, shown)
+        figure = pictures.actions("mine", clips, shown)
         assert [axes.get_title() for axes in figure.axes] == [f"{word} {n}" for n in (2, 7, 9)]
         assert figure.get_suptitle() == "mine: clips of 3 of 3 actions"
-        rows = feature_pictures.retrieval_rows("mine", found, found, group, shown)
+        rows = feature_map.neighbours_picture("mine", clips, found, found, shown)
         titles = np.array([axes.get_title() for axes in rows.axes]).reshape(3, 5)
         assert titles[:, 0].tolist() == [f"query: {word} {n}" for n in (2, 7, 9)]
         assert titles[1, 1:].tolist() == [f"{mark} {word} {n}" for mark, n in nearest_of_7]

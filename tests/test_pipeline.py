@@ -82,7 +82,7 @@ def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
         described["protocols"]["mine"] = {"train": {"subject": "odd"}}
         file.write_text(yaml.safe_dump(described))
         # Those have the names of the file's actions.
-        pages = {"clip_pictures", "feature_pictures", "run_page", "dataset_page"}
+        pages = {"dataset_page", "feature_map", "run_page"}
         stale = {name.split("@")[0] for name in clone.stale()}
         assert stale == {"check"} | pages
         described["protocols"]["xsub"]["train"]["subject"].append(3)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from experiment.artifacts import Features, Scores
-from experiment.reports import pages
+from experiment.reports import feature_map, pages
+from learning.probing.scores import confusion
 from skeletons.clips.store import Clips
 from skeletons.sensors import KINECT_V2
-from stages import dataset_page, feature_map, run_page
 
 ACTIONS = 4
 
@@ -28,7 +28,8 @@ class Made(NamedTuple):
     def page(self) -> dict[str, Any]:
         """What the run's page shows."""
         mapped = feature_map.content(self.clips, self.train, self.test, seed=0)
-        return run_page.content(mapped, self.scores)
+        matrix = confusion(self.scores.scores.argmax(1), self.scores.label, ACTIONS)
+        return pages.run(mapped, self.scores, matrix)
 
 
 def made(count: int = 48, *, seed: int = 0) -> Made:
@@ -147,7 +148,7 @@ def test_a_map_of_some_test_clips_has_those_alone_and_the_matrix_has_all(
 
 def test_a_dataset_page_has_clips_of_every_action() -> None:
     clips = made(300).clips
-    shown = dataset_page.content(clips)["shown"]
+    shown = pages.dataset(clips)["shown"]
     labels = [clip["label"] for clip in shown]
     assert {a: labels.count(a) for a in range(ACTIONS)} == dict.fromkeys(range(ACTIONS), 24)
     assert [clip["name"] for clip in shown] == sorted(clip["name"] for clip in shown)

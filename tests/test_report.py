@@ -21,10 +21,9 @@ from matplotlib.figure import Figure
 from experiment.artifacts import tables
 from experiment.parameters import params
 from experiment.reports import drawing, results_page
-from experiment.reports.tsne import tsne
+from experiment.reports.feature_map import map_picture, tsne
 from skeletons.sensors import LAYOUTS
 from stages import report
-from stages.feature_pictures import feature_map
 
 # Charts of all runs together: linear's curves, its accuracies and confusions, and semi's accuracy.
 TOGETHER = 4
@@ -148,7 +147,7 @@ def test_a_few_test_clips_have_a_picture(clips: int) -> None:
     places = tsne(features, seed=0).tolist()
     mapped = [{"label": label, "map": [place, place]} for label, place in enumerate(places)]
     for names, called in (([], "1234"), (list("abcd"), "abcd")):
-        figure = feature_map("run", mapped, names)
+        figure = map_picture("run", mapped, names)
         assert all(axes.collections for axes in figure.axes)
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.get_texts()] == list(called[:clips])
@@ -279,7 +278,7 @@ def test_pictures_are_the_same_bytes_again(clone: Clone) -> None:
     before = {path.name: path.read_bytes() for path in figures.iterdir()}
     kinds = {"clips.png", "views.png", "retrieval.png", "map.png"}
     assert {name.split("-")[-1] for name in before} == kinds
-    drawn = ("clip_pictures@ntu60", "view_pictures@ntu60", "feature_pictures@ntu60-xsub")
+    drawn = ("dataset_page@ntu60", "view_pictures@ntu60", "feature_map@ntu60-xsub")
     clone.dvc("repro", "--force", "--single-item", *drawn)
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == before
 

@@ -59,6 +59,10 @@ class Clips:
     def __len__(self) -> int:
         return len(self.label)
 
+    def clip(self, index: int) -> NDArray[np.float32]:
+        """The frames (T, M, V, 3) of one clip."""
+        return self.frames[self.offsets[index] : self.offsets[index + 1]]
+
 
 def read(path: Path | str, *, frames: bool = True) -> Clips:
     """The clips of a store, if not `frames` then all but these. Raises FileNotFoundError when there
@@ -75,12 +79,6 @@ def read(path: Path | str, *, frames: bool = True) -> Clips:
         columns=_arrays(group, "columns") if "columns" in group else {},
         **{field: _array(group, field) for field in FIELDS},
     )
-
-
-def clip(group: zarr.Group, index: int) -> NDArray[np.float32]:
-    """The frames (T, M, V, 3) of one clip of an open store."""
-    start, end = _array(group, "offsets", slice(index, index + 2)).tolist()
-    return _array(group, "frames", slice(start, end))
 
 
 def layout(group: zarr.Group) -> Layout:

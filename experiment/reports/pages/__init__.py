@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiment.artifacts import Scores
 from skeletons.clips.layout import Layout
 from skeletons.clips.store import Clips
 
 FRAMES = 24  # of a clip on a page at most, evenly spaced
 LEVELS = 255  # of a coordinate, counted from the clip's lowest one; `ABSENT` is none of them
 ABSENT = 255  # each coordinate of a body that is not in a frame
+OF_ACTION = 24  # clips of an action on a dataset's page, evenly spaced among them
+GUESSES = 3  # of the classifier, the likeliest
 SHARED = ("page.css", "controls.html", "player.js")
 _FOLDER = Path(__file__).parent
 
@@ -33,9 +36,49 @@ def fill(template: str, data: dict[str, Any]) -> str:
     return page.replace("{{data}}", text)
 
 
+def dataset(clips: Clips) -> dict[str, Any]:
+    """What a dataset's page shows: some clips of every action, and how large the dataset is."""
+    chosen: list[int] = []
+    for action in np.unique(clips.label):
+        of_action = np.flatnonzero(clips.label == action)
+        count = min(OF_ACTION, len(of_action))
+        chosen += of_action[np.linspace(0, len(of_action) - 1, count).round().astype(int)].tolist()
+    return {
+        "skeleton": skeleton(clips.layout),
+        "clips": len(clips),
+        "counts": {
+            "actions": len(np.unique(clips.label)),
+            "subjects": len(np.unique(clips.subject)),
+            "cameras": len(np.unique(clips.camera)),
+        },
+        "shown": [playing(clips, clip) for clip in sorted(chosen)],
+    }
+
+
+def run(mapped: dict[str, Any], scores: Scores, confusion: NDArray[np.int64]) -> dict[str, Any]:
+    """What a run's page shows: its map with what the linear classifier says of each clip, and the
+    confusion matrix (classes, classes) of all test clips.
+    """
+    logits = scores.scores[np.searchsorted(scores.clip, [clip["clip"] for clip in mapped["test"]])]
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    likeliest = np.argsort(-shares, axis=1, kind="stable")[:, :GUESSES]
+    return mapped | {
+        "confusion": [[i, j, int(confusion[i, j])] for i, j in np.argwhere(confusion).tolist()],
+        "test": [
+            clip
+            | {
+                "map": np.round(clip["map"], 2).tolist(),
+                "guesses": [[action, round(float(share[action]), 3)] for action in actions],
+            }
+            for clip, share, actions in zip(mapped["test"], shares, likeliest.tolist(), strict=True)
+        ],
+    }
+
+
 def playing(clips: Clips, clip: int) -> dict[str, Any]:
-    """A clip of a store: what its name says, and how it moves."""
-    frames = clips.frames[clips.offsets[clip] : clips.offsets[clip + 1]]
+    """A clip of a store: its name, what the name says, and how it moves."""
+    frames = clips.clip(clip)
     return {
         "name": str(clips.name[clip]),
         "label": int(clips.label[clip]),
@@ -71,7 +114,7 @@ def motion(clip: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def skeleton(layout: Layout) -> dict[str, Any]:
-    """What a page needs of a layout to draw it."""
+    """The part of a layout that a page needs to draw it."""
     return {
         "name": layout.name,
         "joints": layout.joints,
@@ -82,7 +125,7 @@ def skeleton(layout: Layout) -> dict[str, Any]:
 
 
 def actions(classes: int, names: list[str]) -> list[str]:
-    """What to call each action: its number, counted from 1, and its name if there are `names`."""
+    """Titles of the actions: a number, counted from 1, and a name if there are `names`."""
     return [
         f"{number} {names[number - 1]}" if names else f"action {number}"
         for number in range(1, classes + 1)
