@@ -2,8 +2,6 @@
 summary of the others.
 """
 
-import csv
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from errors import UserError
 from experiment import artifacts
+from experiment.artifacts import tables
 from experiment.parameters import checks, params
 from experiment.workflow import console
 from skeletons.archives.archive import ArchiveError
@@ -25,7 +24,8 @@ def main(dataset: str) -> str:
     p = params.read()
     entry, raw, output = p.datasets[dataset], artifacts.RAW / dataset, artifacts.store(dataset)
     archives = entry.archives
-    listing = Path("metrics/prepare", f"{dataset}.csv")
+    metrics = f"metrics/prepare/{dataset}"
+    listing = f"{metrics}.csv"
     try:
         report = prepare(
             output,
@@ -60,7 +60,7 @@ def main(dataset: str) -> str:
     warnings = list(summary.warnings(found, LAYOUTS[entry.layout]))
     told = {**asdict(found), "warnings": warnings}
     # A list, as all tables of metrics/ but summary.json, whose numbers alone `dvc metrics` shows.
-    listing.with_suffix(".json").write_text(json.dumps([told], indent=2) + "\n")
+    tables.write_json(f"{metrics}.json", [told])
     print(f"{dataset}: {summary.paragraph(found)}")
     for line in warnings:
         print(f"{dataset}: {line}", file=sys.stderr)
@@ -71,13 +71,9 @@ def main(dataset: str) -> str:
     return f"{output}: {report.clips:,}{whole} clips, {report.frames:,} frames{listed}"
 
 
-def write_list(path: Path, broken: Iterable[Broken]) -> None:
+def write_list(path: str, broken: Iterable[Broken]) -> None:
     """Write the list of broken clips."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["clip", "file", "line", "reason"])
-        writer.writerows(entry[:4] for entry in broken)
+    tables.write_csv(path, ("clip", "file", "line", "reason"), [entry[:4] for entry in broken])
 
 
 if __name__ == "__main__":

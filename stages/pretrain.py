@@ -79,7 +79,7 @@ def main(run: str) -> str:
     save_encoder(encoder, weights, **notes)
     kept.place(artifacts.epochs(run))
     rows = [{**{name: row[name] for name in FIRST if name in row}, **row} for row in curve]
-    tables.write_csv(f"metrics/pretrain/{run}.csv", rows)
+    tables.write_rows(f"metrics/pretrain/{run}.json", rows)
     checkpoint.remove()
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
 

@@ -1,7 +1,5 @@
-"""Report every result: one JSON of numbers, one page of tables, and the tables that plots show."""
+"""Report every result: one JSON of numbers, and one page of tables."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +7,16 @@ from experiment.artifacts import tables
 from experiment.parameters import params
 from experiment.reports import results_page
 from experiment.workflow import console
+from machine.host import atomic
 
-# Columns of linear's curves, and what the plot calls them.
-LINEAR = {
-    "top1": "top-1 accuracy (%)",
-    "top5": "top-5 accuracy (%)",
-    "train_loss": "training loss",
-    "test_loss": "test loss",
+# Kinds of evaluation with one row each, and the parameters that name them.
+KINDS = {
+    "linear": "runs",
+    "retrieval": "runs",
+    "ensemble": "ensembles",
+    "transfer": "transfers",
+    "supervised": "supervised_runs",
 }
-# Tables of every run that are gathered in one, and their columns.
-TABLES = (
-    ("metrics/classes.csv", "metrics/linear/{}-classes.json", ("action", "top1")),
-    ("metrics/confusion.csv", "metrics/linear/{}-confusion.json", ("actual", "predicted", "clips")),
-    ("metrics/semi.csv", "metrics/semi/{}.json", ("fraction", "top1", "std")),
-)
 
 
 def main() -> str:
@@ -31,26 +25,17 @@ def main() -> str:
     # Of each kind of evaluation, by name: its figures, or those of each fraction of the labels.
     found: dict[str, Any] = {
         kind: {name: tables.read(f"metrics/{kind}/{name}.json")[0] for name in getattr(p, section)}
-        for kind, section in (
-            ("linear", "runs"),
-            ("retrieval", "runs"),
-            ("ensemble", "ensembles"),
-            ("transfer", "transfers"),
-            ("supervised", "supervised_runs"),
-        )
+        for kind, section in KINDS.items()
     }
     found["semi"] = {
         run: {f"{100 * row['fraction']:g}%": row for row in tables.read(f"metrics/semi/{run}.json")}
         for run in p.runs
     }
-    Path("metrics/summary.json").write_text(json.dumps(summary(found), indent=2) + "\n")
+    tables.write_json("metrics/summary.json", summary(found))
     found["weights"] = {run: tables.read(f"metrics/weights/{run}.json")[0] for run in p.runs}
-    Path("metrics/README.md").write_text(results_page.page(p, found, published))
-    runs = list(p.runs)
-    curves("metrics/linear.csv", "metrics/linear/{}-epochs.json", runs)
-    for path, source, columns in TABLES:
-        gather(path, source, columns, runs)
-    return f"metrics/README.md and metrics/summary.json: {len(runs)} runs"
+    page = results_page.page(p, found, published)
+    atomic.write(Path("metrics/README.md"), page.encode())
+    return f"metrics/README.md and metrics/summary.json: {len(p.runs)} runs"
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -62,26 +47,6 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
         return {name: top1(part) for name, part in figures.items()}
 
     return {kind: top1(named) for kind, named in found.items() if named}
-
-
-def gather(path: str, source: str, columns: Sequence[str], runs: Sequence[str]) -> None:
-    """Writes the rows of all runs' tables as one, with a column for the run."""
-    rows = [{"run": run, **row} for run in runs for row in tables.read(source.format(run))]
-    tables.write_csv(path, rows, ("run", *columns))
-
-
-def curves(path: str, source: str, runs: Sequence[str]) -> None:
-    """Writes all runs' tables as one curve a quantity: a row a run, quantity and epoch."""
-    tables.write_csv(
-        path,
-        [
-            {"run": run, "quantity": name, "epoch": row["epoch"], "value": row[column]}
-            for column, name in LINEAR.items()
-            for run in runs
-            for row in tables.read(source.format(run))
-        ],
-        ("run", "quantity", "epoch", "value"),
-    )
 
 
 if __name__ == "__main__":

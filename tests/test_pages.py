@@ -81,7 +81,7 @@ ELSEWHERE = {
     "tests/test_recipes.py::test_a_renamed_run_keeps_its_weights": [
         "mv data/weights/ntu60-xsub-bone.pt data/weights/bones.pt",
         "mv data/epochs/ntu60-xsub-bone data/epochs/bones",
-        "mv metrics/pretrain/ntu60-xsub-bone.csv metrics/pretrain/bones.csv",
+        "mv metrics/pretrain/ntu60-xsub-bone.json metrics/pretrain/bones.json",
         "dvc commit --force pretrain@bones",
     ],
     "tests/test_stages.py::test_epochs_that_are_kept_are_evaluated_as_the_last_is": [

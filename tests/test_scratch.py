@@ -23,7 +23,7 @@ DVC = {
                     {"datasets/${item.dataset}.yaml": ["protocols.${item.protocol}"]},
                 ],
                 "outs": ["data/weights/${key}.pt"],
-                "plots": [{"metrics/pretrain/${key}.csv": {"cache": False}}],
+                "plots": [{"metrics/pretrain/${key}.json": {"cache": False}}],
             },
         },
         "report": {"cmd": "python -m stages.report", "metrics": ["metrics/summary.json"]},
@@ -97,7 +97,7 @@ def test_names_are_filled_in_as_dvc_does(project: Path) -> None:
     one = entries["pretrain@one"]
     assert [str(path) for path in dvc_yaml.outputs(one)] == [
         "data/weights/one.pt",
-        "metrics/pretrain/one.csv",
+        "metrics/pretrain/one.json",
     ]
     assert dvc_yaml.parameters(one) == {
         "params.yaml:seed": 0,

@@ -1,41 +1,49 @@
-"""Small results: tables of metrics/, JSON lists of rows for stages and CSV files for plots.
+"""Small results: tables of metrics/, each a JSON list with a row a line, as stages and DVC's plots
+read it.
 
 Their numbers are rounded to what is worth comparing.
 """
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from machine.host import atomic
+
 
 def write(path: str, **figures: float) -> str:
-    """Writes a table of one row, percentages to two decimals; returns what to say of it."""
+    """Write a table of one row, percentages to two decimals; return a line to say of it."""
     row = {name: round(figure, 2) for name, figure in figures.items()}
     write_rows(path, [row])
     return f"{path}: {', '.join(f'{name} {figure}' for name, figure in row.items())}"
 
 
 def write_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes a table as a JSON list, a line a row."""
+    """Write a table of rows with the same keys."""
     lines = ",\n".join(f"  {json.dumps(_rounded(row))}" for row in rows)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(f"[\n{lines}\n]\n")
+    atomic.write(Path(path), f"[\n{lines}\n]\n".encode())
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write a record, a line a figure, so that `git diff` shows which have changed."""
+    atomic.write(Path(path), f"{json.dumps(value, indent=2)}\n".encode())
 
 
 def read(path: str) -> list[dict[str, Any]]:
-    """The rows of a table that `write` or `write_rows` wrote."""
+    """The rows of a table."""
     return json.loads(Path(path).read_text())
 
 
-def write_csv(path: str, rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Writes rows with the same keys as a CSV; `columns` are the keys where there may be no row."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0] if rows else columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_rounded(row) for row in rows)
+def write_csv(path: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a list for a person and a spreadsheet, as a CSV with a head."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    atomic.write(Path(path), text.getvalue().encode())
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
