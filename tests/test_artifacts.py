@@ -1,12 +1,17 @@
-"""Artifacts are read as they were written."""
+"""Artifacts are read as they were written, and written whole or not at all."""
 
+import os
+import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from experiment import artifacts
-from experiment.artifacts import Classifier, Features, Scores
+from experiment.artifacts import Classifier, Features, Scores, tables
+from experiment.reports import drawing
 
 
 def side(clips: int) -> Features:
@@ -34,3 +39,59 @@ def test_what_was_written_is_read_as_it_was(
     artifacts.write_scores("run", scores)
     for ours, array in zip(artifacts.read_scores("run"), scores, strict=True):
         np.testing.assert_array_equal(ours, array, strict=True)
+
+
+def write_all(number: int) -> None:
+    """Write one of each kind of artifact, with other contents for another `number`."""
+    artifacts.write_features("run", {"train": side(number)}, classes=number)
+    artifacts.write_scores("run", Scores(*side(number)[:3]))
+    artifacts.write_map("run", {"test": [number]})
+    artifacts.write_page(artifacts.run_page("run"), f"page {number}")
+    tables.write("metrics/linear/run.json", top1=number)
+    tables.write_json("metrics/summary.json", [number])
+    tables.write_csv("metrics/prepare/run.csv", ("clip",), [(number,)])
+    figure = Figure(figsize=(1, 1))
+    figure.text(0, 0, str(number))
+    drawing.save(figure, artifacts.FIGURES / "run.png")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of all files in a folder and below it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_an_output_is_replaced_and_what_is_linked_to_it_keeps_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC's cache is linked to outputs, if it is told so."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    write_all(4)
+    shutil.copytree(".", tmp_path / "cache", copy_function=os.link)
+    before = contents(tmp_path / "cache")
+    write_all(5)
+    assert contents(tmp_path / "cache") == before
+    after = contents(Path())
+    assert after.keys() == before.keys()
+    for name in ("data/maps/run.json", "data/figures/run.png", "metrics/prepare/run.csv"):
+        assert after[name] != before[name]
+
+
+def test_a_failure_leaves_the_output_that_was_there_and_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_all(4)
+    before = contents(tmp_path)
+    sides = {"train": side(5), "test": side(5)._replace(label=np.array(["no number"], object))}
+    with pytest.raises(Exception, match="object"):
+        artifacts.write_features("run", sides, classes=5)
+    monkeypatch.setattr("os.replace", mock.Mock(side_effect=OSError("disk full")))
+    for write in (
+        lambda: artifacts.write_map("run", {}),
+        lambda: tables.write_rows("metrics/linear/run.json", []),
+    ):
+        with pytest.raises(OSError, match="disk full"):
+            write()
+    assert contents(tmp_path) == before

@@ -1,4 +1,5 @@
-"""Where the artifacts lie, and how features, classifiers and scores are written and read.
+"""Paths of the artifacts, and writing and reading of features, classifiers, scores, maps and pages:
+whole or not at all, and never into a file that is there, which DVC's cache may share.
 
 data/features/RUN.zarr    train/ and test/, each with
     clip (N,) int64           the clip's place in the dataset's store
@@ -20,13 +21,16 @@ data/maps/RUN.json        2,000 of the test clips at most, with what a page need
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+
+from machine.host import atomic
 
 DATA = Path("data")
 SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
@@ -72,7 +76,7 @@ def scores(run: str) -> Path:
 
 
 def feature_map(run: str) -> Path:
-    """Where the test clips of a run lie on its map."""
+    """A run's map: places of its test clips."""
     return DATA / "maps" / f"{run}.json"
 
 
@@ -86,7 +90,7 @@ def dataset_page(dataset: str) -> Path:
     return PAGES / f"{dataset}-clips.html"
 
 
-# What dvc.yaml makes of a null in place of a run: a file that DVC finds there, and nothing reads.
+# The path that dvc.yaml makes of a null in place of a run: a file that DVC finds and nothing reads.
 NO_SCORES = scores("None")
 
 
@@ -115,13 +119,14 @@ class Scores(NamedTuple):
 
 
 def write_features(run: str, sides: Mapping[str, Features], *, classes: int) -> Path:
-    """Writes the features of the sides `train` and `test`, instead of those that are there."""
-    group = _create(features(run))
-    group.attrs["classes"] = classes
-    for side, found in sides.items():
-        for name, array in found._asdict().items():
-            chunks = (min(_ROWS, len(array)), *array.shape[1:])
-            group.create_array(f"{side}/{name}", data=np.ascontiguousarray(array), chunks=chunks)
+    """Write the features of the sides `train` and `test`, instead of those that are there."""
+    with _new(features(run)) as group:
+        group.attrs["classes"] = classes
+        for side, found in sides.items():
+            for name, array in found._asdict().items():
+                chunks = (min(_ROWS, len(array)), *array.shape[1:])
+                data = np.ascontiguousarray(array)
+                group.create_array(f"{side}/{name}", data=data, chunks=chunks)
     return features(run)
 
 
@@ -136,7 +141,7 @@ def classes(run: str) -> int:
 
 
 def write_classifier(run: str, found: Classifier) -> Path:
-    """Writes the classifier of a run's features, instead of the one that is there."""
+    """Write the classifier of a run's features, instead of the one that is there."""
     return _write(classifier(run), found._asdict())
 
 
@@ -146,7 +151,7 @@ def read_classifier(run: str) -> Classifier:
 
 
 def write_scores(run: str, found: Scores) -> Path:
-    """Writes the scores of the test clips, instead of those that are there."""
+    """Write the scores of the test clips, instead of those that are there."""
     return _write(scores(run), found._asdict())
 
 
@@ -156,9 +161,8 @@ def read_scores(run: str) -> Scores:
 
 
 def write_map(run: str, found: dict[str, Any]) -> Path:
-    """Writes a run's map, instead of the one that is there."""
-    feature_map(run).parent.mkdir(parents=True, exist_ok=True)
-    feature_map(run).write_text(json.dumps(found, separators=(",", ":")))
+    """Write a run's map, instead of the one that is there."""
+    atomic.write(feature_map(run), json.dumps(found, separators=(",", ":")).encode())
     return feature_map(run)
 
 
@@ -168,21 +172,27 @@ def read_map(run: str) -> dict[str, Any]:
 
 
 def write_page(path: Path, page: str) -> str:
-    """Writes a page; returns what to say of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
+    """Write a page; return a line to say of it."""
+    atomic.write(path, page.encode())
     return f"{path}: {len(page.encode()) / 1e6:.1f} MB, for a browser"
 
 
-def _create(path: Path) -> zarr.Group:
-    shutil.rmtree(path, ignore_errors=True)
-    return zarr.create_group(path)
+@contextmanager
+def _new(path: Path) -> Iterator[zarr.Group]:
+    """An empty group to fill, which then takes the place of `path`."""
+    unfinished = path.with_name(f".{path.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+    try:
+        yield zarr.create_group(unfinished)
+        atomic.place(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
-    group = _create(path)
-    for name, array in arrays.items():
-        group.create_array(name, data=np.ascontiguousarray(array))
+    with _new(path) as group:
+        for name, array in arrays.items():
+            group.create_array(name, data=np.ascontiguousarray(array))
     return path
 
 

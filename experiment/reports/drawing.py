@@ -1,5 +1,6 @@
 """Stick figures: clips as rows of skeletons in a plot, and pictures whose bytes tell no time."""
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from machine.host import atomic
 
 Array = NDArray[np.float32]
 
@@ -144,9 +147,10 @@ def height(clip: Array) -> float:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes a PNG: the same bytes for the same picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    """Write a PNG: the same bytes for the same picture."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, metadata={"Software": None})
+    atomic.write(path, picture.getvalue())
     return path
 
 

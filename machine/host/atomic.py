@@ -13,8 +13,11 @@ def write(path: Path, data: bytes) -> None:
     """Write a file, and the folders above it, by a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_bytes(data)
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def place(folder: Path, output: Path) -> None:
