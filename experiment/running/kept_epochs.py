@@ -34,8 +34,12 @@ class Kept:
         return after
 
     def place(self, folder: Path) -> None:
-        """Copies them into `folder`, a new one, empty if there are none."""
+        """Copy them into `folder`, a new one, or a file that says that there are none: of an empty
+        folder DVC would warn.
+        """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for epoch in sorted(self.epochs):
             shutil.copyfile(self.folder / f"{epoch}.pt", folder / f"{epoch}.pt")
+        if not self.epochs:
+            (folder / "none.txt").write_text("pretrain.keep_epochs names no epoch\n")
