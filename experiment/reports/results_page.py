@@ -4,13 +4,14 @@ A result on synthetic archives is never set beside a published one: it says that
 learns, not how well SCD-Net recognises actions.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from experiment.parameters.schema import Ensemble, Params
+from experiment.parameters.schema import Ensemble, Params, Run
 
 Figures = Mapping[str, Any]  # by kind of evaluation and name: its figures
 PICTURES = ("retrieval", "map")
+HEAD = ("run", "protocol", "stream")
 
 
 def page(p: Params, found: Figures, published: Mapping[str, Any]) -> str:
@@ -24,124 +25,78 @@ def page(p: Params, found: Figures, published: Mapping[str, Any]) -> str:
                 f"Synthetic recordings in the format of {dataset}. Nothing here can be compared "
                 "with a published result; compare with the untrained encoder."
             )
-        parts += runs_tables(p, found, published if real else {}, dataset)
-        parts += semi_tables(p, found, published if real else {}, dataset)
-        parts += supervised_table(p, found, dataset)
-        parts += transfer_table(p, found, published if real else {}, dataset)
-        parts += weights_table(p, found, dataset)
+        parts += evaluations(p, found, published if real else {}, dataset)
         parts += pictures(p, dataset)
     return "\n\n".join(parts) + "\n"
 
 
-def runs_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset: str) -> list[str]:
-    """Linear evaluation, ensembles and retrieval of the dataset's runs."""
+def evaluations(
+    p: Params, found: Figures, published: Mapping[str, Any], dataset: str
+) -> Iterator[str]:
+    """A table for each evaluation that the dataset has, the `published` results below it."""
     runs = {name: run for name, run in p.runs.items() if run.dataset == dataset}
-    ensembles = {n: e for n, e in p.ensembles.items() if set(e.runs.values()) <= set(runs)}
-    if not runs:
-        return []
-    linear: list[list[object]] = [
-        [name, run.protocol, run.stream, *(percent(figures[k]) for k in keys)]
-        for name, run in runs.items()
-        for figures in [found["linear"][name]]
-        for keys in [("top1", "top5", "best_top1", "untrained_top1")]
+    supervised = {n: run for n, run in p.supervised_runs.items() if run.dataset == dataset}
+    transfers = {n: t for n, t in p.transfers.items() if t.target == dataset}
+    protocols = [f"{dataset}-{run.protocol}" for run in runs.values()]
+
+    def evaluated(kind: str, named: Mapping[str, Run], *keys: str) -> list[list[str]]:
+        return [
+            [name, run.protocol, run.stream, *percents(found[kind][name], keys)]
+            for name, run in named.items()
+        ]
+
+    keys = ("top1", "top5", "best_top1", "untrained_top1")
+    rows = evaluated("linear", runs, *keys)
+    rows += [
+        [name, runs[one].protocol, combined(e), *percents(found["ensemble"][name], keys)]
+        for name, e in p.ensembles.items()
+        for one in list(e.runs.values())[:1]
+        if set(e.runs.values()) <= set(runs)
     ]
-    linear += [
-        [name, protocol, combined(e), percent(figures["top1"]), percent(figures["top5"]), "", ""]
-        for name, e in ensembles.items()
-        for protocol in [next(runs[run].protocol for run in e.runs.values())]
-        for figures in [found["ensemble"][name]]
+    yield from section(
+        "Linear evaluation", [*HEAD, "top-1", "top-5", "best epoch", "untrained"], rows
+    )
+    yield from beside(published, "linear", protocols)
+
+    rows = evaluated("retrieval", runs, "top1", "untrained_top1")
+    yield from section("Retrieval", [*HEAD, "top-1", "untrained"], rows)
+    yield from beside(published, "retrieval", protocols)
+
+    # The mean and the standard deviation of the draws.
+    semi = {run: found["semi"][run] for run in runs}
+    fractions = list(next(iter(semi.values()), ()))
+    rows = [
+        [run, *(" ± ".join(percents(row, ("top1", "std"))) for row in by_fraction.values())]
+        for run, by_fraction in semi.items()
     ]
-    retrieval = [
-        [name, run.protocol, run.stream, *(percent(figures[k]) for k in keys)]
-        for name, run in runs.items()
-        for figures in [found["retrieval"][name]]
-        for keys in [("top1", "untrained_top1")]
+    yield from section("Semi-supervised", ["run", *fractions], rows)
+    for protocol in p.datasets[dataset].protocols:
+        yield from beside(published, f"semi-{dataset}-{protocol}", fractions)
+
+    rows = evaluated("supervised", supervised, "top1", "top5")
+    about = "The same encoder trained with all labels of the training clips, from scratch."
+    yield from section("Supervised", [*HEAD, "top-1", "top-5"], rows, about)
+
+    rows = [
+        [n, t.run, t.protocol, *percents(found["transfer"][n], ("top1",))]
+        for n, t in transfers.items()
     ]
-    head = ["run", "protocol", "stream"]
-    return [
-        "### Linear evaluation",
-        table([*head, "top-1", "top-5", "best epoch", "untrained"], linear),
-        *beside(published, "linear", [f"{dataset}-{r.protocol}" for r in runs.values()]),
-        "### Retrieval",
-        table([*head, "top-1", "untrained"], retrieval),
-        *beside(published, "retrieval", [f"{dataset}-{r.protocol}" for r in runs.values()]),
-    ]
+    yield from section("Transfer", ["transfer", "pretrained run", "protocol", "top-1"], rows)
+    sources = [p.runs[t.run].dataset for t in transfers.values()]
+    real = [source for source in sources if p.sources[source] != "synthetic"]
+    yield from beside(published, f"transfer-to-{dataset}", real)
+
+    made = {run: found["weights"][run] for run in runs}
+    columns = next(iter(made.values()), ())
+    rows = [[run, *map(str, row.values())] for run, row in made.items()]
+    yield from section("What the weights were made on", ["run", *columns], rows)
 
 
 def combined(ensemble: Ensemble) -> str:
-    """The streams of an ensemble in words: which, unless all three count alike."""
+    """The streams of an ensemble in words, with their weights unless all count alike."""
     if ensemble.weights:
         return ", ".join(f"{ensemble.weights[stream]:g} {stream}" for stream in ensemble.runs)
     return "3 streams" if len(ensemble.runs) == 3 else " and ".join(ensemble.runs)
-
-
-def semi_tables(p: Params, found: Figures, published: Mapping[str, Any], dataset: str) -> list[str]:
-    """Semi-supervised results of the dataset's runs, mean and standard deviation of the draws."""
-    runs = [name for name, run in p.runs.items() if run.dataset == dataset]
-    if not runs:
-        return []
-    fractions = list(found["semi"][runs[0]])
-    rows = [
-        [
-            run,
-            *(
-                f"{percent(row['top1'])} ± {percent(row['std'])}"
-                for row in found["semi"][run].values()
-            ),
-        ]
-        for run in runs
-    ]
-    parts = ["### Semi-supervised", table(["run", *fractions], rows)]
-    for protocol in p.datasets[dataset].protocols:
-        parts += beside(published, f"semi-{dataset}-{protocol}", fractions)
-    return parts
-
-
-def supervised_table(p: Params, found: Figures, dataset: str) -> list[str]:
-    """Encoders that saw all labels: what label-free training is to come near to."""
-    rows = [
-        [name, run.protocol, run.stream, percent(figures["top1"]), percent(figures["top5"])]
-        for name, run in p.supervised_runs.items()
-        if run.dataset == dataset
-        for figures in [found["supervised"][name]]
-    ]
-    if not rows:
-        return []
-    return [
-        "### Supervised",
-        "The same encoder trained with all labels of the training clips, from scratch.",
-        table(["run", "protocol", "stream", "top-1", "top-5"], rows),
-    ]
-
-
-def transfer_table(
-    p: Params, found: Figures, published: Mapping[str, Any], dataset: str
-) -> list[str]:
-    """Transfer to this dataset."""
-    transfers = {n: t for n, t in p.transfers.items() if t.target == dataset}
-    if not transfers:
-        return []
-    rows = [
-        [name, t.run, t.protocol, percent(found["transfer"][name]["top1"])]
-        for name, t in transfers.items()
-    ]
-    sources = [p.runs[t.run].dataset for t in transfers.values()]
-    real = [source for source in sources if p.sources[source] != "synthetic"]
-    return [
-        "### Transfer",
-        table(["transfer", "pretrained run", "protocol", "top-1"], rows),
-        *beside(published, f"transfer-to-{dataset}", real),
-    ]
-
-
-def weights_table(p: Params, found: Figures, dataset: str) -> list[str]:
-    """What the encoders of the dataset's runs were pretrained on."""
-    made = {n: found["weights"][n] for n, run in p.runs.items() if run.dataset == dataset}
-    if not made:
-        return []
-    columns = next(iter(made.values()))
-    rows = [[run, *row.values()] for run, row in made.items()]
-    return ["### What the weights were made on", table(["run", *columns], rows)]
 
 
 def pictures(p: Params, dataset: str) -> list[str]:
@@ -164,6 +119,13 @@ def pictures(p: Params, dataset: str) -> list[str]:
     return [*parts, f"In a browser, with clips that play: {', '.join(links)}"]
 
 
+def section(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[object]], *about: str
+) -> list[str]:
+    """A table under its title, nothing where it has no row."""
+    return [f"### {title}", *about, table(head, rows)] if rows else []
+
+
 def beside(published: Mapping[str, Any], kind: str, columns: Iterable[str]) -> list[str]:
     """The published results of this kind for these columns, as a table with its sources."""
     columns = list(dict.fromkeys(columns))
@@ -175,9 +137,9 @@ def beside(published: Mapping[str, Any], kind: str, columns: Iterable[str]) -> l
     return ["Published:", table(["method", *columns, "read in"], rows)] if rows else []
 
 
-def percent(value: float) -> str:
-    """An accuracy of ours; published ones have as many digits as their source."""
-    return f"{value:.2f}"
+def percents(figures: Mapping[str, float], keys: Iterable[str]) -> list[str]:
+    """Figures of ours, "" for one that is not there; published ones are as in their source."""
+    return [f"{figures[key]:.2f}" if key in figures else "" for key in keys]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
