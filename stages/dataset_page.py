@@ -1,26 +1,22 @@
-"""Show a dataset, to see that it is right: a picture of clips of its actions, and a page on which
-clips of every action and subject play.
-"""
+"""Make a dataset's page: clips of every action and subject playing, to see that they are right."""
 
 from experiment import artifacts
 from experiment.parameters import params
-from experiment.reports import drawing, pages, pictures
+from experiment.reports import pages
 from experiment.workflow import console
 from skeletons.clips import store
 
 
 def main(dataset: str) -> str:
     p = params.read()
-    clips, names = store.read(artifacts.store(dataset)), p.actions(dataset)
-    figure = pictures.actions(dataset, clips, names)
-    picture = drawing.save(figure, artifacts.FIGURES / f"{dataset}-clips.png")
+    clips = store.read(artifacts.store(dataset))
     described = {
         "dataset": dataset,
         "synthetic": p.sources[dataset] == "synthetic",
-        "actions": pages.actions(clips.classes, names),
+        "actions": pages.actions(clips.classes, p.actions(dataset)),
     }
     page = pages.fill("dataset.html", described | pages.dataset(clips))
-    return f"{artifacts.write_page(artifacts.dataset_page(dataset), page)}, and {picture}"
+    return artifacts.write_page(artifacts.dataset_page(dataset), page)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from einops import rearrange
 
 from experiment import artifacts
 from experiment.parameters import params
-from experiment.reports import drawing, pictures
+from experiment.reports import drawing
 from experiment.workflow import console
 from learning.training.augment import Augmentations, motion
 from learning.training.device_clips import DeviceClips
@@ -65,7 +65,7 @@ def main(dataset: str) -> str:
         start, cut = (int(n) for n in augmentations.crop.window(drawn, length[clip]))
         seen = training_view(clips, clip, augmentations=bare, view=view, **shared).x[0]
         shown.append(
-            pictures.View(
+            drawing.View(
                 name,
                 colour,
                 start,
@@ -76,7 +76,7 @@ def main(dataset: str) -> str:
                 motion(seen[None])[0].numpy() if by_motion else None,
             )
         )
-    figure = pictures.views(
+    figure = drawing.views(
         f"{dataset}, clip {group['name'][int(clip)]}",
         frames[int(offsets[clip]) : int(offsets[clip + 1])].numpy(),
         layout.parents,

@@ -15,7 +15,7 @@ from test_normalise import naive
 
 from experiment.artifacts import Features
 from experiment.parameters import params
-from experiment.reports import feature_map, pictures
+from experiment.reports import feature_map
 from model.network.encoder import load_encoder
 from skeletons.archives.archive import Member
 from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Recording
@@ -326,8 +326,7 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     features = zarr.open_group("data/features/nwucla-xview-bone.zarr", mode="r")
     assert features["test/features"].shape == (24, 2 * TINY["encoder"]["dim"])
     assert set(clips.camera[features["test/clip"][:]]) == {3}
-    for kind in ("views", "clips"):
-        assert Path(f"data/figures/nwucla-{kind}.png").stat().st_size > 10_000
+    assert Path("data/figures/nwucla-views.png").stat().st_size > 10_000
 
 
 def test_pictures_have_the_names_of_actions(tmp_path):
@@ -345,9 +344,6 @@ def test_pictures_have_the_names_of_actions(tmp_path):
     nearest_of_7 = [("✓", 7), ("✗", 9), ("✗", 2), ("✗", 2)]
     names = [f"name {label}" for label in range(1, 11)]
     for shown, word in ((names, "name"), ([], "action")):
-        figure = pictures.actions("mine", clips, shown)
-        assert [axes.get_title() for axes in figure.axes] == [f"{word} {n}" for n in (2, 7, 9)]
-        assert figure.get_suptitle() == "mine: clips of 3 of 3 actions"
         rows = feature_map.neighbours_picture("mine", clips, found, found, shown)
         titles = np.array([axes.get_title() for axes in rows.axes]).reshape(3, 5)
         assert titles[:, 0].tolist() == [f"query: {word} {n}" for n in (2, 7, 9)]

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,6 +18,19 @@ Array = NDArray[np.float32]
 SEEN, GUESSED, HIDDEN = "#1f3b73", "#8fa3c8", "#d8d8d8"  # body, second body, masked frame
 MASKED = "#d95f02"  # masked joint
 ROW, POSES = 16, 5  # skeletons in a row along time, and in a panel
+
+
+class View(NamedTuple):
+    """A view of a clip in a picture: frames `start` to `end` (excluded), cropped and resized."""
+
+    name: str
+    colour: str
+    start: int
+    end: int
+    seen: Array  # (T, M, V, 3), nothing masked
+    joints: NDArray[np.bool_]  # (V,) masked
+    frames: NDArray[np.bool_]  # (T,) masked
+    motion: Array | None  # (T,) by which frames are masked
 
 
 def action(label: int, names: Sequence[str], longest: int) -> str:
@@ -109,6 +122,44 @@ def row(
     axes.set_xlim(-1.2 * count / ROW, count - 1 + 1.2 * count / ROW)
     axes.set_yticks([])
     axes.spines[["left", "right", "top"]].set_visible(False)
+
+
+def views(
+    title: str, clip: Array, parents: tuple[int, ...], shown: Sequence[View], masked: str
+) -> Figure:
+    """A clip (T, M, V, 3) along time, and below it its views, with a line on what is `masked`."""
+    figure = Figure(figsize=(13, 6.4), layout="constrained")
+    whole, *rows = figure.subplots(1 + len(shown), 1, height_ratios=[1.1, *[1] * len(shown)])
+    count = len(clip)
+    moments = np.linspace(0, count - 1, min(ROW, count)).round().astype(int)
+    row(whole, clip[moments], parents, moments, count)
+    whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
+    whole.set_title(f"{title}: {count} frames", loc="left")
+    for number, (axes, view) in enumerate(zip(rows, shown, strict=True)):
+        height = 0.06 * number
+        ends = (view.start - 0.5, view.end - 0.5)
+        whole.axvspan(*ends, height, height + 0.05, color=view.colour)
+        size = len(view.seen)
+        moments = np.arange(0, size, max(size // ROW, 1))
+        row(
+            axes,
+            view.seen[moments],
+            parents,
+            moments,
+            size,
+            hidden_joints=view.joints,
+            hidden_frames=view.frames,
+        )
+        if view.motion is not None:
+            bars(axes, view.motion)
+        axes.set_title(
+            f"{view.name} view: frames {view.start} to {view.end - 1} of the clip, resized to "
+            f"{size}",
+            loc="left",
+            color=view.colour,
+        )
+    rows[-1].set_xlabel(masked)
+    return figure
 
 
 def bars(axes: Axes, values: Array) -> None:

@@ -106,7 +106,6 @@ def pictures(p: Params, dataset: str) -> list[str]:
     shown, *others = [name for name, run in p.runs.items() if run.dataset == dataset] or [""]
     parts = [
         "### Pictures",
-        f"![clips of {dataset}](../data/figures/{dataset}-clips.png)",
         f"![two views of a clip](../data/figures/{dataset}-views.png)",
     ]
     if shown:
