@@ -13,9 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_normalise import naive
 
-from experiment.artifacts import Features
 from experiment.parameters import params
-from experiment.reports import feature_map
 from model.network.encoder import load_encoder
 from skeletons.archives.archive import Member
 from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Recording
@@ -327,27 +325,6 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     assert features["test/features"].shape == (24, 2 * TINY["encoder"]["dim"])
     assert set(clips.camera[features["test/clip"][:]]) == {3}
     assert Path("data/figures/nwucla-views.png").stat().st_size > 10_000
-
-
-def test_pictures_have_the_names_of_actions(tmp_path):
-    (tmp_path / "raw").mkdir()
-    for label in (9, 2, 7, 2):
-        body = np.random.default_rng(label).normal(size=(3, KINECT_V1.joints, 3))
-        name = f"a{label:02}_s01_e{len(list((tmp_path / 'raw').iterdir())):02}_v01.json"
-        (tmp_path / "raw" / name).write_bytes(text(skeletons=body.tolist(), label=label))
-    dataset = Dataset("nwucla", KINECT_V1, 10, skeletons=[tmp_path / "raw"])
-    prepare(tmp_path / "out.zarr", dataset, scratch=tmp_path / "scratch")
-    clips = store.read(tmp_path / "out.zarr")
-    label = clips.label.astype(np.int64)
-    features = np.array([{1: (1, 0.1), 6: (0, 1), 8: (1, 0.2)}[n] for n in label], np.float32)
-    found = Features(np.arange(4), label, features, features)
-    nearest_of_7 = [("✓", 7), ("✗", 9), ("✗", 2), ("✗", 2)]
-    names = [f"name {label}" for label in range(1, 11)]
-    for shown, word in ((names, "name"), ([], "action")):
-        rows = feature_map.neighbours_picture("mine", clips, found, found, shown)
-        titles = np.array([axes.get_title() for axes in rows.axes]).reshape(3, 5)
-        assert titles[:, 0].tolist() == [f"query: {word} {n}" for n in (2, 7, 9)]
-        assert titles[1, 1:].tolist() == [f"{mark} {word} {n}" for mark, n in nearest_of_7]
 
 
 def test_a_layout_of_two_bodies_gets_an_empty_second_one(tmp_path):

@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 
 from experiment.artifacts import tables
 from experiment.parameters import params
-from experiment.reports import drawing, results_page
-from experiment.reports.feature_map import map_picture, tsne
+from experiment.reports import drawing, feature_map, results_page
 from skeletons.sensors import LAYOUTS
 from stages import report
 
@@ -132,10 +131,10 @@ def test_an_experiment_without_runs_has_a_report(
 @pytest.mark.parametrize("clips", [1, 2, 4])
 def test_a_few_test_clips_have_a_picture(clips: int) -> None:
     features = np.random.default_rng(0).normal(size=(clips, 8)).astype(np.float32)
-    places = tsne(features, seed=0).tolist()
+    places = feature_map.tsne(features, seed=0).tolist()
     mapped = [{"label": label, "map": [place, place]} for label, place in enumerate(places)]
     for names, called in (([], "1234"), (list("abcd"), "abcd")):
-        figure = map_picture("run", mapped, names)
+        figure = feature_map.picture("run", mapped, names)
         assert all(axes.collections for axes in figure.axes)
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.get_texts()] == list(called[:clips])
@@ -169,7 +168,7 @@ def test_the_page_has_every_chart_and_picture(clone: Clone, tmp_path: Path) -> N
         drawn = {"rev", "epoch", "field", "filename", *chart["transform"][0]["fold"]}
         assert all({*row} <= drawn for row in chart["data"]["values"])
     pictures = re.findall(r'<img src="([^"]*)"', page)
-    assert len(pictures) == 2 * len(runs) + 2  # of runs and of datasets
+    assert len(pictures) == len(runs) + 2  # of runs and of datasets
     assert all((tmp_path / picture).stat().st_size > 10_000 for picture in pictures)
 
 
@@ -252,7 +251,7 @@ def test_pictures_are_the_same_bytes_again(clone: Clone) -> None:
     figures = clone.path / "data/figures"  # in DVC's cache, not in git
     assert not clone.git("ls-files", "*.png", ":!docs")
     before = {path.name: path.read_bytes() for path in figures.iterdir()}
-    kinds = {"views.png", "retrieval.png", "map.png"}
+    kinds = {"views.png", "map.png"}
     assert {name.split("-")[-1] for name in before} == kinds
     drawn = ("view_pictures@ntu60", "feature_map@ntu60-xsub")
     clone.dvc("repro", "--force", "--single-item", *drawn)
@@ -295,14 +294,14 @@ def test_a_stick_figure_has_its_bones_and_hides_what_is_masked() -> None:
 
 def test_a_long_name_of_an_action_is_cut() -> None:
     names = ["wave", "take something out of the pocket"]
-    assert [drawing.action(n, names, 15) for n in (0, 1)] == ["wave", "take something…"]
-    assert drawing.action(1, names, 16) == "take something…", "no space before the dots"
-    assert drawing.action(1, [], 15) == "action 2"
+    assert [feature_map.named(n, names, 15) for n in (0, 1)] == ["wave", "take something…"]
+    assert feature_map.named(1, names, 16) == "take something…", "no space before the dots"
+    assert feature_map.named(1, [], 15) == "2"
 
 
 def test_dollars_in_a_name_are_no_formula() -> None:
     figure = Figure()
-    figure.subplots().set_title(drawing.action(0, ["win $_$"], 22))
+    figure.subplots().set_title(feature_map.named(0, ["win $_$"], 22))
     figure.savefig(io.BytesIO())
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ Array = NDArray[np.float32]
 
 SEEN, GUESSED, HIDDEN = "#1f3b73", "#8fa3c8", "#d8d8d8"  # body, second body, masked frame
 MASKED = "#d95f02"  # masked joint
-ROW, POSES = 16, 5  # skeletons in a row along time, and in a panel
+ROW = 16  # skeletons in a row along time
 
 
 class View(NamedTuple):
@@ -33,15 +32,6 @@ class View(NamedTuple):
     motion: Array | None  # (T,) by which frames are masked
 
 
-def action(label: int, names: Sequence[str], longest: int) -> str:
-    """An action's title: its name, cut to `longest` characters, or its number from 1 where there
-    are no `names`.
-    """
-    name = names[label] if names else f"action {label + 1}"
-    shown = name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
-    return shown.replace("$", r"\$")  # between two dollars Matplotlib reads a formula
-
-
 def poses(
     axes: Axes,
     clip: Array,
@@ -52,7 +42,6 @@ def poses(
     width: float = 1.0,
     hidden_joints: NDArray[np.bool_] | None = None,
     hidden_frames: NDArray[np.bool_] | None = None,
-    line: float = 1.2,
 ) -> None:
     """Draws the frames of a prepared clip (T, M, V, 3), one skeleton at each of `places` (T,).
 
@@ -75,7 +64,7 @@ def poses(
                 axes.plot(
                     *(_broken([values[list(bone)] for bone in chosen]) for values in (x, y)),
                     color=HIDDEN if gone else colour,
-                    linewidth=line,
+                    linewidth=1.2,
                     linestyle=":" if masked else "-",
                     solid_capstyle="round",
                 )
@@ -169,25 +158,6 @@ def bars(axes: Axes, values: Array) -> None:
     heights = values * tallest / max(values.max(), np.finfo(np.float32).tiny)
     axes.bar(range(len(values)), heights, bottom=low - tallest, color=GUESSED)
     axes.set_ylim(low - tallest, high)
-
-
-def panel(
-    axes: Axes, clip: Array, parents: Sequence[int], title: str, colour: str = "black"
-) -> None:
-    """A clip (T, M, V, 3) as a few skeletons side by side, in a frame of this colour."""
-    moments = np.linspace(0, len(clip) - 1, POSES + 2).round().astype(int)[1:-1]
-    places = 0.62 * np.arange(POSES)
-    poses(axes, clip[moments], parents, list(places), height=height(clip[moments]), line=1)
-    axes.set_title(title, fontsize=10, color=colour)
-    axes.set(xticks=[], yticks=[], xlim=(-0.6, places[-1] + 0.6), ylim=(-0.85, 0.6))
-    for spine in axes.spines.values():
-        spine.set(color=colour, linewidth=1 if colour == "black" else 2)
-
-
-def colours(number: int) -> NDArray[Any]:
-    """Colours (at least `number`, 4) that tell as many classes apart."""
-    palette = matplotlib.colormaps["tab10" if number <= 10 else "turbo"]
-    return np.asarray(palette(np.arange(10) if number <= 10 else np.linspace(0, 1, number)))
 
 
 def height(clip: Array) -> float:

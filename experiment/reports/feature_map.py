@@ -1,8 +1,9 @@
-"""A run's test clips by their features: on a map by t-SNE, and beside their nearest neighbours."""
+"""A run's test clips on a map by t-SNE: with what a page needs to play them, and as a picture."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,20 +12,22 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
 from experiment.artifacts import Features
-from experiment.reports import drawing, pages
-from learning.probing import probes
+from experiment.reports import pages
+from learning.probing.probes import nearest
 from skeletons.clips.store import Clips
 
 MAPPED, NEAR = 2000, 3  # clips on the map, evenly spaced among the test clips; neighbours of each
-QUERIES, NEIGHBOURS = 6, 5  # in a picture
-NAME = 22  # characters that fit above a panel
-RIGHT, WRONG = "#1a9850", "#d73027"
+NAME = 22  # characters that fit beside the map
 
 
 def content(clips: Clips, train: Features, test: Features, seed: int) -> dict[str, Any]:
     """The map, as `artifacts.write_map` writes it."""
     rows = np.linspace(0, len(test.clip) - 1, min(MAPPED, len(test.clip))).round().astype(int)
-    near = nearest(test.features[rows], train, NEAR)
+    near = nearest(
+        torch.from_numpy(test.features[rows]),
+        torch.from_numpy(train.features),
+        k=min(NEAR, len(train.label)),
+    ).numpy()
     distance = cosine_distance(test.features[rows], train.features[near])
     gallery, places = np.unique(near, return_inverse=True)
     found = np.stack([places.reshape(near.shape), distance.astype(float).round(3)], axis=2).tolist()
@@ -44,13 +47,6 @@ def content(clips: Clips, train: Features, test: Features, seed: int) -> dict[st
         ],
         "train": [pages.playing(clips, clip) for clip in train.clip[gallery].tolist()],
     }
-
-
-def nearest(queries: NDArray[np.float32], train: Features, k: int) -> NDArray[np.int64]:
-    """Places (Q, k) of the training clips nearest to `queries` (Q, D), of all if there are less."""
-    gallery = torch.from_numpy(train.features)
-    found = probes.nearest(torch.from_numpy(queries), gallery, k=min(k, len(gallery)))
-    return found.numpy()
 
 
 def cosine_distance(
@@ -75,36 +71,7 @@ def tsne(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return np.asarray(found.fit_transform(direction.numpy()))
 
 
-def neighbours_picture(
-    run: str, clips: Clips, train: Features, test: Features, names: Sequence[str]
-) -> Figure:
-    """A row for each query: a test clip and the training clips with the nearest features, marked,
-    each under the name of its action if there are `names`.
-    """
-    parents = clips.layout.parents
-    actions, first = np.unique(test.label, return_index=True)
-    shown = np.linspace(0, len(actions) - 1, min(QUERIES, len(actions))).round().astype(int)
-    queries = first[shown]
-    found = nearest(test.features[queries], train, NEIGHBOURS)
-    figure = Figure(figsize=(13, 1.75 * len(queries)), layout="constrained")
-    grid = figure.subplots(len(queries), 1 + found.shape[1], squeeze=False)
-    for axes, query, neighbours in zip(grid, queries, found, strict=True):
-        title = f"query: {drawing.action(test.label[query], names, NAME)}"
-        drawing.panel(axes[0], clips.clip(test.clip[query]), parents, title)
-        for place, neighbour in zip(axes[1:], neighbours, strict=True):
-            right = train.label[neighbour] == test.label[query]
-            drawing.panel(
-                place,
-                clips.clip(train.clip[neighbour]),
-                parents,
-                f"{'✓' if right else '✗'} {drawing.action(train.label[neighbour], names, NAME)}",
-                RIGHT if right else WRONG,
-            )
-    figure.suptitle(f"{run}: test clips and their nearest training clips", x=0.01, ha="left")
-    return figure
-
-
-def map_picture(run: str, mapped: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
+def picture(run: str, mapped: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     """The test clips of the run's map with pretrained and with untrained features."""
     label = np.array([clip["label"] for clip in mapped])
     actions = np.unique(label)
@@ -112,8 +79,8 @@ def map_picture(run: str, mapped: Sequence[dict[str, Any]], names: Sequence[str]
     for half, title in enumerate(("pretrained encoder", "untrained encoder")):
         axes = figure.add_subplot(1, 2, half + 1)
         places = np.array([clip["map"][half] for clip in mapped], np.float32)
-        colours = drawing.colours(len(actions))
-        for number, (action, colour) in enumerate(zip(actions, colours, strict=False)):
+        shown = zip(actions, colours(len(actions)), strict=False)
+        for number, (action, colour) in enumerate(shown):
             of_action = places[label == action]
             axes.scatter(
                 of_action[:, 0],
@@ -123,7 +90,7 @@ def map_picture(run: str, mapped: Sequence[dict[str, Any]], names: Sequence[str]
                 marker="osD^v"[number % 5],
                 linewidths=0,
                 alpha=0.85,
-                label=drawing.action(action, names, NAME) if names else str(action + 1),
+                label=named(action, names, NAME),
             )
         axes.set(xticks=[], yticks=[], title=title)
         axes.spines[:].set_color("#bbbbbb")
@@ -132,3 +99,18 @@ def map_picture(run: str, mapped: Sequence[dict[str, Any]], names: Sequence[str]
         figure.legend(handles, called, title="action", loc="outside right center", frameon=False)
     figure.suptitle(f"{run}: {len(label)} test clips by their features (t-SNE)", x=0.01, ha="left")
     return figure
+
+
+def colours(number: int) -> NDArray[Any]:
+    """Colours (at least `number`, 4) that tell as many classes apart."""
+    palette = matplotlib.colormaps["tab10" if number <= 10 else "turbo"]
+    return np.asarray(palette(np.arange(10) if number <= 10 else np.linspace(0, 1, number)))
+
+
+def named(label: int, names: Sequence[str], longest: int) -> str:
+    """An action's title: its name, cut to `longest` characters, or its number from 1 where there
+    are no `names`.
+    """
+    name = names[label] if names else str(label + 1)
+    shown = name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
+    return shown.replace("$", r"\$")  # between two dollars Matplotlib reads a formula

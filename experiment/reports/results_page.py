@@ -10,7 +10,6 @@ from typing import Any
 from experiment.parameters.schema import Ensemble, Params, Run
 
 Figures = Mapping[str, Any]  # by kind of evaluation and name: its figures
-PICTURES = ("retrieval", "map")
 HEAD = ("run", "protocol", "stream")
 
 
@@ -100,22 +99,21 @@ def combined(ensemble: Ensemble) -> str:
 
 
 def pictures(p: Params, dataset: str) -> list[str]:
-    """The pictures of the dataset, its views and its first run; links to those of the others, and
+    """The pictures of the dataset's views and of its first run's map; links to the other maps, and
     to the pages on which clips play.
     """
-    shown, *others = [name for name, run in p.runs.items() if run.dataset == dataset] or [""]
+    runs = [name for name, run in p.runs.items() if run.dataset == dataset]
+    maps = [f"[{run}: map](../data/figures/{run}-map.png)" for run in runs]
+    played = [f"[{run}](../data/pages/{run}.html)" for run in runs]
     parts = [
         "### Pictures",
         f"![two views of a clip](../data/figures/{dataset}-views.png)",
+        *(f"!{first}" for first in maps[:1]),
+        ", ".join(maps[1:]),
+        "In a browser, with clips that play: "
+        + ", ".join([f"[clips of {dataset}](../data/pages/{dataset}-clips.html)", *played]),
     ]
-    if shown:
-        parts += [f"![{shown}: {kind}](../data/figures/{shown}-{kind}.png)" for kind in PICTURES]
-    for run in others:
-        links = (f"[{kind}](../data/figures/{run}-{kind}.png)" for kind in PICTURES)
-        parts.append(f"{run}: {', '.join(links)}")
-    played = {f"clips of {dataset}": f"{dataset}-clips"} | {r: r for r in (shown, *others) if r}
-    links = (f"[{title}](../data/pages/{name}.html)" for title, name in played.items())
-    return [*parts, f"In a browser, with clips that play: {', '.join(links)}"]
+    return [part for part in parts if part]
 
 
 def section(
