@@ -68,7 +68,7 @@ def picture(page: Any, canvas: str) -> str:
 
 
 def moves(page: Any, canvas: str) -> bool:
-    """Whether what a canvas shows changes within a second."""
+    """True if the picture on a canvas changes within a second."""
     before = picture(page, canvas)
     for _ in range(20):
         page.wait_for_timeout(50)

@@ -33,7 +33,7 @@ CLIPS = {"a01_s01_e00_v01": (1, 3), "a01_s02_e01_v03": (3, 5), "a02_s01_e04_v02"
 
 
 def write() -> None:
-    """Writes the artifacts into the working directory, as the stages do."""
+    """Write the artifacts into the working directory, as the stages do."""
     random = np.random.default_rng(0)
     Path("raw").mkdir()
     for name, (label, frames) in CLIPS.items():

@@ -1,4 +1,4 @@
-"""What the pages of runs and datasets hold: clips as in the store, a run's own answers."""
+"""Contents of the pages of runs and datasets: clips as in the store, a run's own answers."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class Made(NamedTuple):
     scores: Scores
 
     def page(self) -> dict[str, Any]:
-        """What the run's page shows."""
+        """Contents of the run's page."""
         mapped = feature_map.content(self.clips, self.train, self.test, seed=0)
         matrix = confusion(self.scores.scores.argmax(1), self.scores.label, ACTIONS)
         return pages.run(mapped, self.scores, matrix)

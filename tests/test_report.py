@@ -1,4 +1,4 @@
-"""What people look at: the page of plots, the comparison of experiments, the pictures."""
+"""The page of plots, the comparison of experiments, the pictures."""
 
 import io
 import json
@@ -187,7 +187,7 @@ def test_the_page_draws_its_charts_in_a_browser_or_says_so(clone: Clone, tmp_pat
     charts = len(specs((page / "index.html").read_text()))
 
     def body() -> str:
-        """What the browser makes of the page."""
+        """The page as the browser builds it."""
         options = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
         quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
         offline = ("--host-resolver-rules=MAP * ~NOTFOUND", "--no-proxy-server")

@@ -43,7 +43,7 @@ def poses(
     hidden_joints: NDArray[np.bool_] | None = None,
     hidden_frames: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Draws the frames of a prepared clip (T, M, V, 3), one skeleton at each of `places` (T,).
+    """Draw the frames of a prepared clip (T, M, V, 3), one skeleton at each of `places` (T,).
 
     Seen from behind: x to the right, z up; `height` metres are one unit of the plot upwards and
     `width` units sideways. Masked joints (V,) are hollow, their bones dotted; of masked frames (T,)
@@ -125,9 +125,9 @@ def views(
     whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
     whole.set_title(f"{title}: {count} frames", loc="left")
     for number, (axes, view) in enumerate(zip(rows, shown, strict=True)):
-        height = 0.06 * number
+        bottom = 0.06 * number
         ends = (view.start - 0.5, view.end - 0.5)
-        whole.axvspan(*ends, height, height + 0.05, color=view.colour)
+        whole.axvspan(*ends, bottom, bottom + 0.05, color=view.colour)
         size = len(view.seen)
         moments = np.arange(0, size, max(size // ROW, 1))
         row(

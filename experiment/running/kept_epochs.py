@@ -23,7 +23,9 @@ class Kept:
         self.epochs = set(epochs) if checkpoint.writes else set()
 
     def then(self, evaluate: Evaluate, encoder: Encoder, **notes: Any) -> Evaluate:
-        """What to do after an epoch: keep the encoder, with `notes`, if asked for; `evaluate`."""
+        """Return a function to call after an epoch: it keeps the encoder, with `notes`, if asked
+        for, and evaluates.
+        """
 
         def after(epoch: int) -> dict[str, float | None]:
             if epoch + 1 in self.epochs:

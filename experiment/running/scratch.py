@@ -1,4 +1,4 @@
-"""Where a stage keeps unfinished work: a file named after everything that DVC tracks for the stage.
+"""Unfinished work of a stage: a file named after everything that DVC tracks for the stage.
 
 So another parameter, another input or other code is other work, and the same work goes on where it
 was interrupted.

@@ -37,7 +37,7 @@ def fill(template: str, data: dict[str, Any]) -> str:
 
 
 def dataset(clips: Clips) -> dict[str, Any]:
-    """What a dataset's page shows: some clips of every action, and how large the dataset is."""
+    """Contents of a dataset's page: some clips of every action, and how large the dataset is."""
     chosen: list[int] = []
     for action in np.unique(clips.label):
         of_action = np.flatnonzero(clips.label == action)
@@ -56,7 +56,7 @@ def dataset(clips: Clips) -> dict[str, Any]:
 
 
 def run(mapped: dict[str, Any], scores: Scores, confusion: NDArray[np.int64]) -> dict[str, Any]:
-    """What a run's page shows: its map with what the linear classifier says of each clip, and the
+    """Contents of a run's page: its map, the linear classifier's guesses for each clip, and the
     confusion matrix (classes, classes) of all test clips.
     """
     logits = scores.scores[np.searchsorted(scores.clip, [clip["clip"] for clip in mapped["test"]])]
