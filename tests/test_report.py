@@ -271,6 +271,7 @@ def test_a_stick_figure_has_its_bones_and_hides_what_is_masked() -> None:
         parents,
         [0, 1, 2],
         height=1,
+        width=1,
         hidden_joints=hidden_joints,
         hidden_frames=np.array([False, True, False]),
     )

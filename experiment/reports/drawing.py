@@ -39,9 +39,9 @@ def poses(
     places: Iterable[float],
     *,
     height: float,
-    width: float = 1.0,
-    hidden_joints: NDArray[np.bool_] | None = None,
-    hidden_frames: NDArray[np.bool_] | None = None,
+    width: float,
+    hidden_joints: NDArray[np.bool_],
+    hidden_frames: NDArray[np.bool_],
 ) -> None:
     """Draw the frames of a prepared clip (T, M, V, 3), one skeleton at each of `places` (T,).
 
@@ -49,8 +49,6 @@ def poses(
     `width` units sideways. Masked joints (V,) are hollow, their bones dotted; of masked frames (T,)
     a pale trace is left.
     """
-    hidden_joints = np.zeros(clip.shape[2], bool) if hidden_joints is None else hidden_joints
-    hidden_frames = np.zeros(len(clip), bool) if hidden_frames is None else hidden_frames
     bones = [(joint, parent) for joint, parent in enumerate(parents) if joint != parent]
     for body, colour in zip(
         range(clip.shape[1])[::-1], (GUESSED, SEEN)[-clip.shape[1] :], strict=True
@@ -86,17 +84,15 @@ def row(
     clip: Array,
     parents: tuple[int, ...],
     moments: NDArray[Any],
-    count: int,
-    *,
-    hidden_joints: NDArray[Any] | None = None,
-    hidden_frames: NDArray[Any] | None = None,
+    hidden_joints: NDArray[np.bool_],
+    hidden_frames: NDArray[np.bool_],
 ) -> None:
-    """A clip along time: skeletons at their `moments` among `count` frames, masked ones shaded.
+    """A clip along time: skeletons at their `moments` among its frames, masked ones shaded.
 
-    `hidden_joints` (V,) and `hidden_frames` (count,) say what is masked.
+    `hidden_joints` (V,) and `hidden_frames`, of all frames, say what is masked.
     """
-    hidden = np.zeros(count, bool) if hidden_frames is None else hidden_frames
-    for frame in np.flatnonzero(hidden):
+    count = len(hidden_frames)
+    for frame in np.flatnonzero(hidden_frames):
         axes.axvspan(frame - 0.5, frame + 0.5, color="#f3ece4", linewidth=0, zorder=0)
     poses(
         axes,
@@ -106,7 +102,7 @@ def row(
         height=height(clip),
         width=count / 9,  # a row is about nine times as wide as high
         hidden_joints=hidden_joints,
-        hidden_frames=hidden[moments],
+        hidden_frames=hidden_frames[moments],
     )
     axes.set_xlim(-1.2 * count / ROW, count - 1 + 1.2 * count / ROW)
     axes.set_yticks([])
@@ -121,7 +117,8 @@ def views(
     whole, *rows = figure.subplots(1 + len(shown), 1, height_ratios=[1.1, *[1] * len(shown)])
     count = len(clip)
     moments = np.linspace(0, count - 1, min(ROW, count)).round().astype(int)
-    row(whole, clip[moments], parents, moments, count)
+    nothing = np.zeros(len(parents), bool), np.zeros(count, bool)
+    row(whole, clip[moments], parents, moments, *nothing)
     whole.set_ylim(bottom=whole.get_ylim()[0] - 0.2)  # room for the crops
     whole.set_title(f"{title}: {count} frames", loc="left")
     for number, (axes, view) in enumerate(zip(rows, shown, strict=True)):
@@ -130,15 +127,7 @@ def views(
         whole.axvspan(*ends, bottom, bottom + 0.05, color=view.colour)
         size = len(view.seen)
         moments = np.arange(0, size, max(size // ROW, 1))
-        row(
-            axes,
-            view.seen[moments],
-            parents,
-            moments,
-            size,
-            hidden_joints=view.joints,
-            hidden_frames=view.frames,
-        )
+        row(axes, view.seen[moments], parents, moments, view.joints, view.frames)
         if view.motion is not None:
             bars(axes, view.motion)
         axes.set_title(
