@@ -25,7 +25,7 @@ from skeletons.archives.npy import open_npy
 from skeletons.archives.recordings import BrokenClip, Source
 from skeletons.clips import protocols, store
 from skeletons.formats import arrays
-from skeletons.preparing.job import BrokenClips, Job
+from skeletons.preparing.job import Job
 from skeletons.preparing.make_clips import Recipe
 from skeletons.preparing.normalise import normalise
 from skeletons.sensors import KINECT_V1, KINECT_V2
@@ -216,19 +216,6 @@ def test_a_faulty_line_is_a_broken_clip(tmp_path, row, message):
     (entry,) = [entry for entry in broken if entry.stops]
     assert (entry.file, entry.line) == (f"{source}/clips.csv", 5)
     assert re.match(message, entry.reason)
-
-
-def test_all_faults_are_said_at_once_with_file_and_line(tmp_path):
-    rows = [("anna/run", 0), ("ben_walk", "walk"), ("ben_sit", 1)]
-    source = write(tmp_path / "mine", files(table(rows, COLUMNS[:2])) | {"ben_sit.npy": b""})
-    with pytest.raises(BrokenClips) as refused:
-        prepared(tmp_path, source)
-    assert str(refused.value).splitlines()[1:] == [
-        f"  anna/run: {source}/clips.csv, line 2: there is no array anna/run.npy beside the table "
-        "or in an npz",
-        f"  ben_sit: {source}/ben_sit.npy: not an npy file, which numpy.save writes",
-        f"  ben_walk: {source}/clips.csv, line 3: label is 'walk', not a whole number",
-    ]
 
 
 def test_a_file_that_two_lines_name_is_neither_s_clip(tmp_path):

@@ -10,7 +10,7 @@ from specimens import prepared
 
 from errors import UserError
 from skeletons import formats
-from skeletons.archives.archive import ArchiveError, Member
+from skeletons.archives.archive import Member
 from skeletons.archives.recordings import BrokenClip, Clip, Recording
 from skeletons.preparing.job import BrokenClips, Job
 from skeletons.preparing.make_clips import Recipe
@@ -156,14 +156,6 @@ def test_columns_are_the_same_in_every_clip(module, second, message):
         module.run()
     assert str(refused.value).startswith("format module mine: clip b of ")
     assert f"b.txt: its columns are {message}" in str(refused.value)
-
-
-def test_a_clip_that_two_files_hold_is_the_users_to_remove(module):
-    one = module.recording("a")
-    other = one._replace(member=one.member._replace(name="other.txt"))
-    module.plan = lambda source: [one, other]
-    with pytest.raises(ArchiveError, match=r"other.txt: clip a is in .*/a.txt too; remove one"):
-        module.run()
 
 
 def test_a_joint_farther_than_any_sensor_sees_is_a_broken_clip(module):

@@ -210,7 +210,6 @@ def test_a_clip_that_is_there_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"format": "bvh"}, "unknown format 'bvh'"),
         ({"format": "../x"}, "unknown format"),
         ({"on_error": "ignore"}, "on_error 'ignore' is neither 'stop' nor 'skip'"),
         ({"keepbits": 40}, "keepbits 40 is not within 1 to 23"),

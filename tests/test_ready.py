@@ -157,12 +157,6 @@ def test_what_is_no_folder_of_agcns_is_refused(tmp_path, folder, spoil, message)
     assert message in refusal(tmp_path, "agcn", folder)
 
 
-def test_two_folders_of_the_same_clips_are_refused(tmp_path, folder):
-    shutil.copytree(folder, tmp_path / "xview")
-    with pytest.raises(ArchiveError, match=r"xview/\w+_data_joint.npy/S\w+: clip S\w+ is in .*too"):
-        prepared(tmp_path, "agcn", folder, tmp_path / "xview")
-
-
 # ---- CTR-GCN -------------------------------------------------------------------------------------
 
 
