@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skeletons.formats import ntu
+from skeletons import formats
+from skeletons.archives.recordings import Source
 
 ROOT = Path(__file__).parents[1]
 REAL, EDGE = ROOT.parent / "shared" / "real", ROOT / "tests" / "golden" / "edge"
@@ -30,16 +31,17 @@ PREPARE = """
 import sys
 from pathlib import Path
 from skeletons.sensors import LAYOUTS
-from skeletons.reading.prepare import Dataset, prepare
+from skeletons.preparing.job import Job, prepare
+from skeletons.preparing.make_clips import Recipe
 if __name__ == "__main__":
     source, format, output, workers, keepbits = sys.argv[1:]
     print(prepare(
         Path(output),
-        Dataset(
-            format=format, layout=LAYOUTS["kinect-v2"], classes=120,
+        Job(
+            Recipe(format, LAYOUTS["kinect-v2"], classes=120, keepbits=int(keepbits) or None),
             skeletons=[Path(source)], labels=[Path(source).with_name("labels.zip")],
         ),
-        workers=int(workers), keepbits=int(keepbits) or None, scratch=Path(output).parent,
+        workers=int(workers), scratch=Path(output).parent,
     ).frames)
 """
 RELEASED_CLIPS = 400
@@ -223,7 +225,7 @@ def planning(folder: Path, clips: int) -> None:
         for i in range(clips):
             archive.writestr(clip_name(i), b"1\n0\n")
     start = time.perf_counter()
-    recordings, _ = ntu.plan([path], [], classes=120, interval="half_open")
+    recordings, _ = formats.plan("ntu", Source([path], classes=120))
     print(f"listing and planning {len(recordings)} clips: {time.perf_counter() - start:.1f} s")
 
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from commands import recordings
 from experiment import artifacts
 from experiment.parameters import params
 from experiment.parameters.schema import Params, Run
 from experiment.workflow import console
+from learning.training.device_clips import DeviceClips
 from learning.training.views import evaluation_view
 from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder
@@ -65,7 +65,7 @@ def preparation(p: Params, run: Run, encoder: Encoder) -> dict[str, Any]:
     layout, rule = LAYOUTS[dataset.layout], formats.load(dataset.format).BODIES
     encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
     bodies = choose_bodies(example(layout), rule, layout.bodies)
-    clips = recordings.pack([normalise(bodies, layout)], layout)
+    clips = DeviceClips.unlabelled([normalise(bodies, layout)], layout)
     view = evaluation_view(
         clips,
         torch.arange(1),

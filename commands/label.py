@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from commands import recordings
-from commands.recordings import Window
 from errors import UserError
 from experiment import artifacts
 from experiment.parameters import params
-from experiment.parameters.schema import Params
 from experiment.workflow import console
 from learning.probing.probes import nearest
+from learning.training.device_clips import DeviceClips
 from learning.training.features import extract
 from model.network.encoder import load_encoder
 from model.network.folding import folded
-from skeletons.archives.recordings import Broken, counted
+from skeletons.archives import archive, zip_path
+from skeletons.archives.archive import Member
+from skeletons.archives.recordings import Broken, Clip, Recording, counted
 from skeletons.clips import store
-from skeletons.sensors import LAYOUTS
+from skeletons.preparing.make_clips import Recipe, Window, make_clips
 
 SHOWN = 3  # actions, and training clips
 
@@ -68,16 +68,15 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
     described = p.runs[run]
     _check_there(run)
     dataset = p.datasets[described.dataset]
-    layout = LAYOUTS[dataset.layout]
+    recipe = Recipe(**p.recipe(described.dataset))
+    layout = recipe.layout
     encoder = load_encoder(artifacts.weights(run))
     encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
-    found = recordings.windows(
-        recordings.members(files), dataset, max_frames=p.prepare.max_frames, every=every
-    )
-    windows = _whole(p, list(found))
+    windows, broken = read(files, recipe, every=every)
+    _check_broken(windows, broken, skip=p.prepare.on_error == "skip")
     features = extract(
         folded(encoder).represent,
-        recordings.pack([window.frames for window in windows], layout),
+        DeviceClips.unlabelled([window.frames for _, window in windows], layout),
         np.arange(len(windows)),
         size=encoder.architecture["frames"],
         stream=described.stream,
@@ -94,7 +93,7 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
     names = [] if synthetic else dataset.names
     return [
         {
-            "recording": window.recording,
+            "recording": place,
             "frames": [window.start, window.end],
             "actions": [
                 {**_action(action, names), "probability": round(probability, 4)}
@@ -109,7 +108,7 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
                 for row, cosine in zip(rows, near, strict=True)
             ],
         }
-        for window, actions, probabilities, rows, near in zip(
+        for (place, window), actions, probabilities, rows, near in zip(
             windows,
             probable.indices.tolist(),
             probable.values.tolist(),
@@ -118,6 +117,22 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
             strict=True,
         )
     ]
+
+
+def read(
+    paths: list[Path], recipe: Recipe, *, every: int | None
+) -> tuple[list[tuple[str, Window]], list[Broken]]:
+    """The recordings that paths name, whole or in windows, each with its place; and broken ones."""
+    windows, broken = [], []
+    for member in _members(paths):
+        recording = Recording(member, (Clip(member.stem, 0),))
+        place = Path(member.place).as_posix()
+        for made in make_clips(recording, recipe, every=every):
+            if isinstance(made, Broken):
+                broken.append(made._replace(file=place))
+            else:
+                windows.append((place, made))
+    return windows, broken
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -153,11 +168,27 @@ def _check_there(run: str) -> None:
         raise UserError(f"{missing[0]} is not there: dvc pull {names}, or dvc repro linear@{run}")
 
 
-def _whole(p: Params, found: list[Window | Broken]) -> list[Window]:
-    """The windows. Raises UserError for what is broken, or says it where it is to be skipped."""
-    broken = [entry for entry in found if isinstance(entry, Broken)]
-    windows = [entry for entry in found if isinstance(entry, Window)]
-    if broken and (p.prepare.on_error == "stop" or not windows):
+def _members(paths: list[Path]) -> list[Member]:
+    """The recordings that paths name: each is a recording, or an archive of nothing else.
+
+    Raises UserError for a path that is neither.
+    """
+    found = []
+    for path in paths:
+        zipped, _ = zip_path.split(path)
+        if path.is_dir() or zipped.suffix.lower() == ".zip":
+            found += archive.members(path, "")
+        elif path.is_file():
+            status = path.stat()
+            found.append(Member(str(path.parent), path.name, status.st_size, status.st_mtime_ns))
+        else:
+            raise UserError(f"{path}: no such recording or archive")
+    return found
+
+
+def _check_broken(windows: list[tuple[str, Window]], broken: list[Broken], *, skip: bool) -> None:
+    """Raises UserError for what is broken, or says it where it is to be skipped."""
+    if broken and not (skip and windows):
         lines = "\n".join(f"  {entry}" for entry in broken)
         raise UserError(
             f"{counted(len(broken), 'broken recording')}; mend or leave out, or set "
@@ -167,7 +198,6 @@ def _whole(p: Params, found: list[Window | Broken]) -> list[Window]:
         print(f"left out: {entry}", file=sys.stderr)
     if not windows:
         raise UserError("no recording has a body")
-    return windows
 
 
 def _names_of_clips(dataset: str) -> list[str]:

@@ -16,7 +16,8 @@ from skeletons.archives.archive import ArchiveError
 from skeletons.archives.recordings import Broken
 from skeletons.clips import store
 from skeletons.preparing import summary
-from skeletons.preparing.job import BrokenClips, Dataset, prepare
+from skeletons.preparing.job import BrokenClips, Job, prepare
+from skeletons.preparing.make_clips import Recipe
 from skeletons.sensors import LAYOUTS
 
 
@@ -26,22 +27,24 @@ def main(dataset: str) -> str:
     archives = entry.archives
     metrics = f"metrics/prepare/{dataset}"
     listing = f"{metrics}.csv"
+    job = Job(
+        Recipe(**p.recipe(dataset)),
+        skeletons=[raw / name for name in archives.skeletons],
+        labels=[raw / name for name in archives.labels],
+        splits=[raw / name for name in archives.splits],
+        options={"interval": p.prepare.interval},
+        leave_out=Path(archives.leave_out) if archives.leave_out else None,
+        expected={name: getattr(archives, name) for name in ("clips", "setups", "cameras")},
+        require_complete=p.prepare.require_complete,
+        on_error=p.prepare.on_error,
+    )
     try:
         report = prepare(
             output,
-            Dataset(
-                format=entry.format,
-                layout=LAYOUTS[entry.layout],
-                classes=entry.classes,
-                skeletons=[raw / name for name in archives.skeletons],
-                labels=[raw / name for name in archives.labels],
-                splits=[raw / name for name in archives.splits],
-                leave_out=Path(archives.leave_out) if archives.leave_out else None,
-                joints=archives.joints,
-                expected={name: getattr(archives, name) for name in ("clips", "setups", "cameras")},
-            ),
-            **dict(p.prepare),
+            job,
             scratch=artifacts.scratch(),
+            executor=p.prepare.executor,
+            workers=p.prepare.workers,
         )
     except (ArchiveError, BrokenClips) as error:
         said = str(error)

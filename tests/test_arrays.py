@@ -6,23 +6,27 @@ import io
 import re
 import tracemalloc
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import specimens
 import yaml
 from clone import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from specimens import frames
 
 from errors import UserError
 from experiment.parameters import params
+from skeletons import formats
 from skeletons.archives import archive
 from skeletons.archives.archive import ArchiveError
-from skeletons.archives.recordings import BrokenClip
+from skeletons.archives.npy import open_npy
+from skeletons.archives.recordings import BrokenClip, Source
 from skeletons.clips import protocols, store
 from skeletons.formats import arrays
-from skeletons.preparing.job import BrokenClips, Dataset, prepare
+from skeletons.preparing.job import Job
+from skeletons.preparing.make_clips import Recipe
 from skeletons.preparing.normalise import normalise
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import check, raw
@@ -37,12 +41,6 @@ CLIPS = {
 }
 RNG = np.random.default_rng(0)
 FRAMES = {name: RNG.normal(size=(5 + i, 20, 3)) for i, name in enumerate(CLIPS)}
-
-
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch):
-    here = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
-    monkeypatch.setattr("skeletons.preparing.job.start_workers", lambda *_: here)
 
 
 def table(rows=None, columns=COLUMNS):
@@ -78,9 +76,7 @@ def files(text=None):
 
 def prepared(folder, *sources, layout=KINECT_V1, **options):
     """What `prepare` makes of sources: its report and the clips."""
-    dataset = Dataset("arrays", layout, 2, skeletons=sources)
-    report = prepare(folder / "out.zarr", dataset, scratch=folder / "scratch", **options)
-    return report, store.read(folder / "out.zarr")
+    return specimens.prepared(folder, Job(Recipe("arrays", layout, 2), sources, **options))
 
 
 def folder_of_npy(path):
@@ -122,9 +118,7 @@ def test_a_clip_is_its_array_normalised_under_the_name_of_its_file(source, tmp_p
     assert clips.name.tolist() == sorted(CLIPS)
     assert not report.broken
     for index, name in enumerate(clips.name.tolist()):
-        first, last = clips.offsets[index : index + 2]
-        bodies = FRAMES[name][None]
-        assert (clips.frames[first:last] == normalise(bodies, KINECT_V1)).all()
+        assert (frames(clips, index) == normalise(FRAMES[name][None], KINECT_V1)).all()
         row = tuple(clips.columns[c].tolist()[index] for c in ("room", "session", "split"))
         assert (clips.label[index], clips.subject[index], *row) == CLIPS[name]
     assert not clips.camera.any()
@@ -217,24 +211,11 @@ ROW_FAULTS = {
 def test_a_faulty_line_is_a_broken_clip(tmp_path, row, message):
     rows = [(f"{name}.npy", *cells) for name, cells in CLIPS.items()][1:]
     source = write(tmp_path / "mine", files(table([*rows, row])))
-    recordings, broken = arrays.plan([source], [], classes=2, interval="half_open")
+    recordings, broken = formats.plan("arrays", Source([source], 2))
     assert [recording.clips[0].name for recording in recordings] == sorted(list(CLIPS)[1:])
     (entry,) = [entry for entry in broken if entry.stops]
     assert (entry.file, entry.line) == (f"{source}/clips.csv", 5)
     assert re.match(message, entry.reason)
-
-
-def test_all_faults_are_said_at_once_with_file_and_line(tmp_path):
-    rows = [("anna/run", 0), ("ben_walk", "walk"), ("ben_sit", 1)]
-    source = write(tmp_path / "mine", files(table(rows, COLUMNS[:2])) | {"ben_sit.npy": b""})
-    with pytest.raises(BrokenClips) as refused:
-        prepared(tmp_path, source)
-    assert str(refused.value).splitlines()[1:] == [
-        f"  anna/run: {source}/clips.csv, line 2: there is no array anna/run.npy beside the table "
-        "or in an npz",
-        f"  ben_sit: {source}/ben_sit.npy: not an npy file, which numpy.save writes",
-        f"  ben_walk: {source}/clips.csv, line 3: label is 'walk', not a whole number",
-    ]
 
 
 def test_a_file_that_two_lines_name_is_neither_s_clip(tmp_path):
@@ -326,13 +307,13 @@ ARRAY_FAULTS = {
     "empty": (b"", "not an npy file, which numpy.save writes"),
     "text": (b"1,2,3\n", "not an npy file"),
     "npz": (npz({"a": GOOD}), "not an npy file"),
-    "version": (npy(GOOD).replace(b"NUMPY\1", b"NUMPY\7"), "not an npy file"),
-    "header": (npy(GOOD)[:40], "not an array of numbers"),
-    "objects": (npy(np.array([GOOD, None], object), allow_pickle=True), "not an array of numbers"),
-    "words": (npy(GOOD.astype(str)), "not an array of numbers"),
-    "records": (npy(np.zeros(3, [("x", float)])), "not an array of numbers"),
-    "complex": (npy(GOOD.astype(complex)), "not an array of numbers"),
-    "number": (npy(np.float64(3)), "not an array of numbers"),
+    "version": (npy(GOOD).replace(b"NUMPY\1", b"NUMPY\7"), "its npy header cannot be read"),
+    "header": (npy(GOOD)[:40], "its npy header cannot be read"),
+    "objects": (npy(np.array([GOOD, None], object), allow_pickle=True), "an array of object, not"),
+    "words": (npy(GOOD.astype(str)), "an array of <U32, not of numbers"),
+    "records": (npy(np.zeros(3, [("x", float)])), "an array of [('x', '<f8')], not of numbers"),
+    "complex": (npy(GOOD.astype(complex)), "an array of complex128, not of numbers"),
+    "number": (npy(np.float64(3)), "its shape is (), not (frames, 20, 3)"),
     "cut": (
         npy(GOOD)[:-100],
         "3,740 bytes of coordinates, where (8, 20, 3) of float64 takes 3,840; cut short?",
@@ -366,25 +347,29 @@ def test_a_faulty_array_is_a_broken_clip(data, reason):
     assert "\n" not in refused.value.reason
 
 
-def test_an_array_of_zeros_is_a_broken_clip(tmp_path):
-    source = write(tmp_path / "mine", files() | {"ben_sit.npy": npy(np.zeros_like(GOOD))})
-    with pytest.raises(BrokenClips, match=r"ben_sit.npy: no body: all coordinates are zero"):
-        prepared(tmp_path, source)
+HEADERS = {
+    "open bracket": npy(GOOD).replace(b"3), }", b"3 , }"),
+    "keys of two types": npy(GOOD).replace(b"'shape'", b"5555555"),
+    "negative": npy(GOOD).replace(b"(8, 20, 3)", b"(8, -2, 3)"),
+    "deep": npy(GOOD).replace(b"{'descr': '<f8', 'fortran_order'", b"{" + b"(" * 31),
+    "longer than the file": npy(GOOD)[:8] + b"\xff\xff" + npy(GOOD)[10:],
+    "much longer": b"\x93NUMPY\2\0\xff\xff\xff\xff" + npy(GOOD)[10:],
+}
 
 
-@st.composite
-def damaged(draw):
-    """A good file with some bytes changed, cut out or repeated."""
-    data = bytearray(npy(GOOD[:1]))
-    for _ in range(draw(st.integers(0, 3))):
-        start = draw(st.integers(0, 160))
-        stop = start + draw(st.integers(0, 20))
-        data[start:stop] = draw(st.binary(max_size=3) | st.just(data[start:stop] * 2))
-    return bytes(data)
+@pytest.mark.parametrize("data", HEADERS.values(), ids=HEADERS)
+def test_a_damaged_header_is_said_in_a_line_wherever_it_is_read(tmp_path, data):
+    with pytest.raises(BrokenClip) as error:
+        arrays.parse(data, joints=20, bodies=1)
+    assert re.fullmatch("its npy header (cannot be read|has the shape) .+", error.value.reason)
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(ArchiveError) as refused:
+        open_npy(tmp_path / "a.npy")
+    assert str(refused.value) == f"{tmp_path}/a.npy: {error.value.reason}"
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=100) | damaged())
+@given(specimens.damaged(st.just(npy(GOOD[:1])[:160])) | specimens.damaged(st.just(npy(GOOD[:1]))))
 def test_any_bytes_are_what_numpy_reads_or_the_one_error(data):
     with contextlib.suppress(BrokenClip):
         bodies = arrays.parse(data, joints=20, bodies=1)
@@ -440,7 +425,7 @@ def test_memory_does_not_grow_with_the_npz(tmp_path):
             {"clips.csv": rows, "clips.npz": npz(dict.fromkeys(names, clip))},
         )
         tracemalloc.start()
-        recordings, _ = arrays.plan([source], [], classes=1, interval="half_open")
+        recordings, _ = formats.plan("arrays", Source([source], 1))
         for recording in recordings:
             arrays.parse(archive.read(recording.member), joints=25, bodies=2)
         peaks.append(tracemalloc.get_traced_memory()[1])

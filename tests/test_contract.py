@@ -1,19 +1,19 @@
 """What a format module yields is checked; each fault names the module, the clip and the file."""
 
-import contextlib
 import sys
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from specimens import prepared
 
 from errors import UserError
 from skeletons import formats
-from skeletons.archives.archive import ArchiveError, Member
+from skeletons.archives.archive import Member
 from skeletons.archives.recordings import BrokenClip, Clip, Recording
-from skeletons.preparing.job import BrokenClips, Dataset, prepare
+from skeletons.preparing.job import BrokenClips, Job
+from skeletons.preparing.make_clips import Recipe
 from skeletons.sensors import KINECT_V1
 
 GOOD = np.random.default_rng(0).normal(size=(1, 4, 20, 3))
@@ -29,8 +29,8 @@ def changed(index, value):
 def module(tmp_path, monkeypatch):
     """A format module `mine` of the clips a, b and c, and a function that prepares by it."""
 
-    def plan(skeletons, labels, *, classes, interval):
-        return [recording(name) for name in "abc"], []
+    def plan(source):
+        yield from map(recording, "cab")
 
     def read(data, recording, *, layout, classes):
         yield recording.clips[0], GOOD
@@ -40,23 +40,30 @@ def module(tmp_path, monkeypatch):
         return Recording(member._replace(name=f"{names[0]}.txt"), tuple(Clip(n, 0) for n in names))
 
     def run():
-        dataset = Dataset("mine", KINECT_V1, 2, skeletons=[tmp_path])
-        return prepare(tmp_path / "out.zarr", dataset, scratch=tmp_path / "scratch")
+        return prepared(tmp_path, Job(Recipe("mine", KINECT_V1, 2), [tmp_path]))
+
+    def give(change):
+        """Let `read` give of clip b what `change` makes of it and of good bodies."""
+
+        def read(data, recording, *, layout, classes):
+            (clip,) = recording.clips
+            yield change(clip, GOOD) if clip.name == "b" else (clip, GOOD)
+
+        mine.read = read
 
     for name in "abc":
         (tmp_path / f"{name}.txt").write_bytes(b"x")
     mine = SimpleNamespace(BODIES="file", plan=plan, read=read, recording=recording, run=run)
+    mine.give = give
     monkeypatch.setattr(formats, "NAMES", (*formats.NAMES, "mine"))
     monkeypatch.setitem(sys.modules, "skeletons.formats.mine", mine)
-    # in this process, whose module it is
-    here = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
-    monkeypatch.setattr("skeletons.preparing.job.start_workers", lambda *_: here)
     return mine
 
 
 def test_clips_as_demanded_are_taken(module):
-    report = module.run()
+    report, clips = module.run()
     assert (report.clips, report.frames) == (3, 12)
+    assert clips.name.tolist() == ["a", "b", "c"]
 
 
 CLIP_FAULTS = {
@@ -75,11 +82,7 @@ CLIP_FAULTS = {
 
 @pytest.mark.parametrize(("bodies", "message"), CLIP_FAULTS.values(), ids=CLIP_FAULTS)
 def test_bodies_of_another_form_are_refused(module, bodies, message):
-    def read(data, recording, *, layout, classes):
-        (clip,) = recording.clips
-        yield clip, bodies if clip.name == "b" else GOOD
-
-    module.read = read
+    module.give(lambda clip, _: (clip, bodies))
     with pytest.raises(UserError, match=rf"^format module mine: clip b of .*/b.txt: {message}"):
         module.run()
 
@@ -95,11 +98,7 @@ def test_bodies_of_another_form_are_refused(module, bodies, message):
     ],
 )
 def test_what_a_clip_says_of_itself_is_checked(module, field, value, message):
-    def read(data, recording, *, layout, classes):
-        (clip,) = recording.clips
-        yield clip._replace(**{field: value}) if clip.name == "b" else clip, GOOD
-
-    module.read = read
+    module.give(lambda clip, good: (clip._replace(**{field: value}), good))
     with pytest.raises(UserError, match=rf"^format module mine: clip [bz] of .*b.txt: {message}"):
         module.run()
 
@@ -119,18 +118,12 @@ def test_a_clip_too_few_or_too_many_is_refused(module, number, message):
         module.run()
 
 
-@pytest.mark.parametrize(
-    ("recordings", "message"),
-    [
-        (["a", "c", "b"], "clip b of .*/b.txt: plan gives it after c; sort by name"),
-        (["ba"], "clip a of .*/b.txt: plan gives it after b; sort by name"),
-        (["aa"], "clip a of .*/a.txt: plan gives it twice"),
-    ],
-)
-def test_the_order_of_a_plan_is_checked(module, recordings, message):
-    plan = [module.recording(*names) for names in recordings]
-    module.plan = lambda *_, **__: (plan, [])
-    with pytest.raises(UserError, match=f"^format module mine: {message}"):
+def test_a_clip_that_a_plan_gives_twice_is_refused(module):
+    module.plan = lambda source: [module.recording("a", "b", "a")]
+    with pytest.raises(UserError, match=r"^format module mine: clip a of .*: plan gives it twice"):
+        module.run()
+    module.plan = lambda source: [module.recording("a")._replace(clips=())]
+    with pytest.raises(UserError, match=r"^format module mine: .*/a.txt: plan gives it no clip"):
         module.run()
 
 
@@ -138,7 +131,7 @@ def test_the_order_of_a_plan_is_checked(module, recordings, message):
 def test_the_sides_of_a_plan_are_checked(module, side):
     one = module.recording("a")
     one = one._replace(clips=(one.clips[0]._replace(sides=(("xview", 0), side)),))
-    module.plan = lambda *_, **__: ([one], [])
+    module.plan = lambda source: [one]
     with pytest.raises(UserError, match=r"^format module mine: clip a of .*/a.txt: its side .* is"):
         module.run()
 
@@ -158,47 +151,38 @@ def test_columns_are_the_same_in_every_clip(module, second, message):
     for place, columns in enumerate(((("room", 1),), second)):
         (clip,) = plan[place].clips
         plan[place] = plan[place]._replace(clips=(clip._replace(columns=columns),))
-    module.plan = lambda *_, **__: (plan, [])
+    module.plan = lambda source: plan
     with pytest.raises(UserError) as refused:
         module.run()
     assert str(refused.value).startswith("format module mine: clip b of ")
     assert f"b.txt: its columns are {message}" in str(refused.value)
 
 
-def test_a_clip_that_two_files_hold_is_the_users_to_remove(module):
-    one = module.recording("a")
-    other = one._replace(member=one.member._replace(name="other.txt"))
-    module.plan = lambda *_, **__: ([one, other], [])
-    with pytest.raises(ArchiveError, match=r"other.txt: clip a is in .*/a.txt too; remove one"):
-        module.run()
-
-
 def test_a_joint_farther_than_any_sensor_sees_is_a_broken_clip(module):
     far = changed((0, 2, 5), (70, 70, 20.0))
 
-    def read(data, recording, *, layout, classes):
-        (clip,) = recording.clips
-        yield clip, far if clip.name == "b" else GOOD
-
-    module.read = read
+    module.give(lambda clip, _: (clip, far))
     with pytest.raises(BrokenClips, match=r"b: .*: joint 6 in frame 3 is 101 m from the sensor"):
         module.run()
 
 
-def test_a_broken_clip_need_not_be_the_modules_fault(module):
+def test_a_broken_clip_that_is_raised_breaks_those_that_are_left(module):
     def read(data, recording, *, layout, classes):
-        yield recording.clips[0], BrokenClip("torn", 3)
+        yield recording.clips[0], GOOD
+        raise BrokenClip("torn", 3)
 
+    module.plan = lambda source: [module.recording("c", "a", "b")]
     module.read = read
-    with pytest.raises(BrokenClips, match=r"3 broken clips(.|\n)*a: .*/a.txt, line 3: torn"):
+    with pytest.raises(BrokenClips) as error:
         module.run()
+    assert [(b.clip, b.line, b.reason) for b in error.value.broken] == [
+        ("b", 3, "torn"),
+        ("c", 3, "torn"),
+    ]
 
 
 def test_an_exception_in_a_module_keeps_its_traceback(module):
-    def read(data, recording, *, layout, classes):
-        yield recording.clips[0], np.full(1, int("oops"))
-
-    module.read = read
+    module.give(lambda clip, _: (clip, np.full(1, int("oops"))))
     with pytest.raises(ValueError, match="invalid literal") as error:
         module.run()
     assert not isinstance(error.value, UserError)

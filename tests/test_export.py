@@ -17,8 +17,8 @@ from clone import ROOT, TINY, update
 from numpy.typing import NDArray
 
 from commands import export as command
-from commands import recordings
 from errors import UserError
+from learning.training.device_clips import DeviceClips
 from learning.training.views import STREAMS, evaluation_view
 from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder, save_encoder
@@ -40,7 +40,7 @@ def encoder() -> Encoder:
 
 
 def ours(bodies: NDArray[np.float64], layout: Layout, **view: Any) -> NDArray[np.float32]:
-    clips = recordings.pack([normalise(bodies, layout)], layout)
+    clips = DeviceClips.unlabelled([normalise(bodies, layout)], layout)
     found = evaluation_view(clips, torch.arange(1), **view)
     return found[0].numpy()
 

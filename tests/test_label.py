@@ -15,15 +15,14 @@ import yaml
 from clone import LINKED, ROOT, TINY, update
 
 from commands import label as command
-from commands import recordings
 from commands.label import label
-from commands.recordings import Window
 from errors import UserError
 from experiment import artifacts
 from experiment.parameters import params
 from learning.probing.probes import nearest
 from model.network.encoder import Encoder, save_encoder
 from skeletons.clips import store
+from skeletons.preparing.make_clips import Recipe
 from skeletons.sensors import KINECT_V1
 from stages import embed, linear, prepare, raw, synthetic
 
@@ -102,6 +101,39 @@ def test_an_archive_is_labelled_as_the_pipeline_labels_its_clips() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_a_training_clip_finds_itself_whatever_the_order_of_joints() -> None:
+    """Of recordings with the joints in another order, and one that the layout has not."""
+    order = [None, *range(19, -1, -1)]
+    described = yaml.safe_load((ROOT / "datasets/nwucla.yaml").read_text())
+    described["archives"]["joints"] = order
+    Path("datasets").unlink()
+    shutil.copytree(ROOT / "datasets", "datasets")
+    Path("datasets/nwucla.yaml").write_text(yaml.safe_dump(described))
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["sources"]["nwucla"] = "archives"
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    with zipfile.ZipFile(ARCHIVE) as file:
+        texts = {name: file.read(name) for name in file.namelist() if name.endswith(".json")}
+    ARCHIVE.unlink()
+    with zipfile.ZipFile(ARCHIVE, "w") as file:
+        for name, text in texts.items():
+            clip = json.loads(text)
+            clip["skeletons"] = [[[9, 9, 9], *frame[::-1]] for frame in clip["skeletons"]]
+            file.writestr(name, json.dumps(clip))
+    prepare.main("nwucla")
+    embed.main(RUN)
+    linear.main(RUN)
+    train = artifacts.read_features(RUN, "train").clip
+    names = set(store.read(artifacts.store("nwucla"), frames=False).name[train])
+    found = {
+        row["nearest"][0]["clip"]: row["nearest"][0]["cosine"]
+        for row in label(RUN, [ARCHIVE])
+        if Path(row["recording"]).stem == row["nearest"][0]["clip"]
+    }
+    assert found == dict.fromkeys(names, 1.0)
+
+
+@pytest.mark.usefixtures("project")
 def test_windows_are_labelled_as_recordings_of_their_frames_whatever_the_name() -> None:
     whole = recording()
     frames = len(whole["skeletons"])
@@ -122,12 +154,14 @@ def test_a_video_is_read_whole_without_its_labels() -> None:
     """PKU-MMD's recordings have no clips but those that labels cut."""
     p = params.read()
     (archive,) = p.datasets["pku2"].archives.skeletons
-    members = recordings.members([artifacts.RAW / "pku2" / archive])
-    found = [*recordings.windows(members, p.datasets["pku2"], max_frames=300, every=40)]
-    windows = [window for window in found if isinstance(window, Window)]
-    assert len(windows) == len(found) > len(members)
-    for member in members:
-        own = [window for window in windows if window.recording == member.place]
+    windows, broken = command.read(
+        [artifacts.RAW / "pku2" / archive], Recipe(**p.recipe("pku2")), every=40
+    )
+    places = {place for place, _ in windows}
+    assert not broken
+    assert len(windows) > len(places) > 1
+    for place in places:
+        own = [window for other, window in windows if other == place]
         assert [window.start for window in own] == list(range(0, own[-1].end, 40))
         assert all(len(window.frames) == window.end - window.start for window in own)
 

@@ -1,5 +1,6 @@
 """MSR-Action3D's text: clips as written, each fault with its message; the real clips."""
 
+import contextlib
 import zipfile
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real import REAL, prepared
+from specimens import damaged
 from test_normalise import naive
 
-from skeletons.archives.archive import Member
-from skeletons.archives.recordings import BrokenClip, Clip, Recording
+from skeletons import formats
+from skeletons.archives.recordings import BrokenClip, Clip, Source
 from skeletons.clips import protocols
 from skeletons.formats import msraction3d
 from skeletons.sensors import KINECT_V1
@@ -39,7 +41,7 @@ def test_clips_are_known_by_their_names(tmp_path):
         (tmp_path / f"{name}.txt").write_bytes(text())
     (tmp_path / "a1_s1_e1_skeleton3D.txt").write_bytes(text())
     (tmp_path / "files_used_in_cvpr12_paper.txt").write_text("a01_s02_e01")
-    recordings, broken = msraction3d.plan([tmp_path], [], classes=20, interval="half_open")
+    recordings, broken = formats.plan("msraction3d", Source([tmp_path], 20))
     assert [recording.clips for recording in recordings] == [
         (Clip("a01_s02_e01", 0, subject=2, replication=1),),
         (Clip("a20_s10_e03", 19, subject=10, replication=3),),
@@ -65,35 +67,22 @@ FAULTS = {
 
 @pytest.mark.parametrize(("data", "line", "reason"), FAULTS.values(), ids=FAULTS)
 def test_a_broken_file_is_refused_with_the_reason_and_the_line_if_known(data, line, reason):
-    clip = Clip("a01_s01_e01", 0)
-    recording = Recording(Member("a", "a01_s01_e01_skeleton3D.txt", 0, 0), (clip,))
-    ((same, outcome),) = msraction3d.read(data, recording, layout=KINECT_V1, classes=20)
-    assert same == clip
-    assert reason in outcome.reason
-    assert outcome.line == line
+    with pytest.raises(BrokenClip) as error:
+        msraction3d.parse(data)
+    assert reason in error.value.reason
+    assert error.value.line == line
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=80), st.integers(0, len(GOOD)), st.integers(0, 30))
-def test_any_bytes_are_a_valid_clip_or_the_one_error(data, start, cut):
-    changed = GOOD[:start] + data + GOOD[start + cut :]
-    body, error = outcome(changed)
-    if body is not None:
+@given(damaged(st.just(GOOD)))
+def test_any_bytes_are_a_valid_clip_or_the_one_error(data):
+    with contextlib.suppress(BrokenClip):
+        body = msraction3d.parse(data)
         spaces = bytes(32 if byte < 32 and byte != 10 else byte for byte in range(256))
-        words = [line.split()[:3] for line in changed.translate(spaces).split(b"\n")]
+        words = [line.split()[:3] for line in data.translate(spaces).split(b"\n")]
         lines = np.array([line for line in words if line])
         order = [PLACES.index(place) for place in range(1, 21)]
         assert (body == lines.astype(float).reshape(-1, 20, 3)[:, order]).all()
-    elif error.line:
-        assert 1 <= error.line <= changed.count(b"\n") + 1
-
-
-def outcome(data):
-    """What the parser makes of the data: the body, or else its error."""
-    try:
-        return msraction3d.parse(data), None
-    except BrokenClip as error:
-        return None, error
 
 
 # ---- The real clips ------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from learning.training.views import evaluation_view
 from model.network.encoder import Encoder, load_encoder, save_encoder
 from skeletons.clips import store
 from skeletons.clips.layout import Layout
-from skeletons.preparing.job import Dataset, prepare
+from skeletons.preparing.job import Job, prepare
+from skeletons.preparing.make_clips import Recipe
 
 GOLDEN = Path(__file__).parent / "golden" / "artifacts.tar.xz"
 RUN, DATASET, CLASSES, SIZE = "old", "old", 3, 4
@@ -41,8 +42,7 @@ def write() -> None:
         Path("raw", f"{name}.json").write_text(json.dumps({"label": label, "skeletons": skeletons}))
     prepare(
         artifacts.store(DATASET),
-        Dataset("nwucla", LAYOUT, CLASSES, [Path("raw")]),
-        keepbits=7,
+        Job(Recipe("nwucla", LAYOUT, CLASSES, keepbits=7), [Path("raw")]),
         workers=1,
         scratch=Path("scratch"),
     )

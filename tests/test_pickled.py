@@ -161,7 +161,9 @@ def test_an_npy_that_is_none_or_not_whole_is_refused(tmp_path):
         npy.open_npy(path)
     for data in (b"", b"\x93NUMPY", whole[:40], b"PK\3\4" + whole, b"\x93NUMPY\1\0\5\0{2:3}"):
         path.write_bytes(data)
-        with pytest.raises(ArchiveError, match=r"a\.npy: not an array of NumPy") as error:
+        with pytest.raises(
+            ArchiveError, match=r"a\.npy: (not an npy file|its npy header)"
+        ) as error:
             npy.open_npy(path)
         assert "\n" not in str(error.value)
     np.save(path, np.asfortranarray(CLIPS))

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from specimens import damaged
 
+from skeletons import formats
 from skeletons.archives.archive import ArchiveError, Member
-from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, EmptyClip, Recording, Source
 from skeletons.clips.layout import Layout
-from skeletons.clips.protocols import split_list
 from skeletons.formats import pku
 from skeletons.sensors import KINECT_V2
 
@@ -42,8 +43,8 @@ def source(tmp_path):
     return write
 
 
-def plan(source, classes=51, interval="half_open"):
-    return pku.plan(*source, classes=classes, interval=interval)
+def plan(source, **options):
+    return formats.plan("pku", Source(source[0], 51, source[1], options=options))
 
 
 def test_clips_are_named_by_video_and_place_and_know_their_subject_and_view(source):
@@ -112,7 +113,7 @@ def test_two_label_files_of_a_video_are_refused(tmp_path):
         (tmp_path / folder / "0002-M.txt").write_text("1,0,1,1")
     labels = [tmp_path / "labels", tmp_path / "others"]
     with pytest.raises(ArchiveError, match=r"others/0002-M.txt: .*labels/0002-M.txt has this name"):
-        pku.plan([tmp_path / "videos"], labels, classes=51, interval="half_open")
+        plan(([tmp_path / "videos"], labels))
 
 
 def test_videos_without_labels_or_with_other_names_are_reported(source):
@@ -128,7 +129,7 @@ def read(data, *rows):
         Clip(f"c{i}", 0, rows=row, file="l.txt", line=i + 1) for i, row in enumerate(rows)
     )
     recording = Recording(Member("a", "v.txt", 0, 0), clips)
-    return list(pku.read(data, recording, layout=PAIR, classes=51))
+    return list(formats.read("pku", data, recording, layout=PAIR, classes=51))
 
 
 def test_clips_are_cut_from_the_video():
@@ -185,10 +186,9 @@ lines = st.lists(numbers, min_size=VALUES - 1, max_size=VALUES + 1).map(" ".join
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.binary(max_size=200)
-    | st.lists(lines | st.just(""), max_size=4).map("\n".join).map(str.encode)
+    st.lists(lines | st.just(""), max_size=4).map("\n".join).map(str.encode)
+    | damaged(st.just(video(3)))
 )
-@example(video(3))
 def test_any_bytes_are_a_valid_video_or_the_one_error(data):
     spaced = bytes(byte if byte > 32 or byte == 10 else 32 for byte in data)
     rows = [line.split() for line in spaced.split(b"\n")]
@@ -207,18 +207,23 @@ def test_any_bytes_are_a_valid_video_or_the_one_error(data):
             pku.parse(data, PAIR)
 
 
-def test_a_split_list_is_read_with_its_quirks():
-    train, test = split_list("Training videos:\n0002-L, 0002-M, \n\nValidataion videos:\n0003-L,\n")
-    assert train == {"0002-L", "0002-M"}
-    assert test == {"0003-L"}
+def test_a_split_list_is_read_with_its_quirks(tmp_path):
+    text = "\ufeffTraining videos:\r\n0002-L, 0002-M, \r\n\nValidataion videos:\n 0003-L,0003-R,\n"
+    (tmp_path / "list.txt").write_text(text)
+    sides = pku.split_list(tmp_path / "list.txt")
+    assert sides == {"0002-L": 1, "0002-M": 1, "0003-L": 0, "0003-R": 0}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Training\na\nb\n", "a\nb\nc\nd\n", "Training\na\nValid\na\n"]
+    "text", ["", "Training\na\nb\n", "a\nb\nc\nd\n", "Training\na\nValid\na\n", "\xe9"]
 )
-def test_what_is_not_a_split_list_is_refused(text):
-    with pytest.raises(ValueError, match=r"not a split list|in both lists"):
-        split_list(text)
+def test_what_is_not_a_split_list_is_refused(tmp_path, text):
+    (tmp_path / "list.txt").write_bytes(text.encode("latin-1"))
+    message = r"list.txt: (not a split list|a is in both lists|'utf-8' codec)"
+    with pytest.raises(ArchiveError, match=message):
+        pku.split_list(tmp_path / "list.txt")
+    with pytest.raises(ArchiveError, match=r"none.txt: No such file"):
+        pku.split_list(tmp_path / "none.txt")
 
 
 REAL = Path(__file__).parents[2] / "shared" / "real" / "pku" / "A10N08-L.txt"

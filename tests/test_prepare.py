@@ -22,9 +22,10 @@ from filelock import FileLock
 from errors import UserError
 from skeletons.archives.archive import ArchiveError
 from skeletons.clips import store
-from skeletons.preparing.job import BrokenClips, Dataset
-from skeletons.preparing.job import prepare as prepare_dataset
-from skeletons.sensors import LAYOUTS
+from skeletons.preparing.job import BrokenClips, Job
+from skeletons.preparing.job import prepare as prepare_job
+from skeletons.preparing.make_clips import Recipe
+from skeletons.sensors import KINECT_V2
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -34,22 +35,15 @@ SMALL = {"group": 150_000, "shard": 100}  # several of each from a few clips
 
 def arguments(folder, source, **others):
     """What `prepare` is called with for NTU clips."""
-    return {
-        "format": "ntu",
-        "layout": LAYOUTS["kinect-v2"],
-        "classes": 60,
-        "skeletons": [source],
-        "scratch": folder / "scratch",
-        **SMALL,
-        **others,
-    }
+    return {"skeletons": [source], "scratch": folder / "scratch", **SMALL, **others}
 
 
-def prepare(output, **settings):
-    """`prepare` of a dataset with these fields, and the other arguments."""
-    names = {field.name for field in dataclasses.fields(Dataset)} & settings.keys()
-    dataset = Dataset(**{name: settings.pop(name) for name in names})
-    return prepare_dataset(output, dataset, **settings)
+def prepare(output, *, format="ntu", keepbits=None, **settings):
+    """`prepare` of a job with these fields, and the other arguments."""
+    recipe = Recipe(format, KINECT_V2, 60, keepbits=keepbits)
+    names = {field.name for field in dataclasses.fields(Job)} & settings.keys()
+    job = Job(recipe, **{name: settings.pop(name) for name in names})
+    return prepare_job(output, job, **settings)
 
 
 def emptied(folder):
@@ -216,7 +210,6 @@ def test_a_clip_that_is_there_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"format": "bvh"}, "unknown format 'bvh'"),
         ({"format": "../x"}, "unknown format"),
         ({"on_error": "ignore"}, "on_error 'ignore' is neither 'stop' nor 'skip'"),
         ({"keepbits": 40}, "keepbits 40 is not within 1 to 23"),
@@ -245,51 +238,14 @@ def test_videos_are_cut_and_split_by_lists_of_their_names(tmp_path):
             format="pku",
             labels=[tmp_path / "labels"],
             splits=[tmp_path / "split.txt"],
-            max_frames=15,
         ),
     )
     clips = store.read(tmp_path / "out.zarr")
     assert clips.name.tolist() == [f"{name}-{i:03}" for name in names for i in range(2)]
     assert clips.label.tolist() == [4, 50] * 3
     assert clips.raw_frames.tolist() == [10, 20] * 3
-    assert np.diff(clips.offsets).tolist() == [10, 15] * 3
     assert clips.splits["split.txt"].tolist() == [1, 1, -1, -1, 0, 0]
     assert report.clips == 6
-
-
-@pytest.mark.parametrize(("format", "rows"), [("pku", 20), ("ntu", 40), ("nwucla", 9)])
-def test_the_centre_of_a_long_clip_is_kept_in_every_format(tmp_path, format, rows):
-    """Of clips of all formats, whose frames move along x."""
-    raw, layout, labels = tmp_path / "raw", LAYOUTS["kinect-v2"], []
-    raw.mkdir()
-    still = np.random.default_rng(0).normal(size=(2 if format == "pku" else 1, layout.joints, 3))
-    frames = still + np.arange(rows)[:, None, None, None] * [0.1, 0, 0]
-    if format == "pku":
-        labels = [tmp_path / "labels"]
-        labels[0].mkdir()
-        (labels[0] / "0002-M.txt").write_text(f"1,0,{rows},1")
-        np.savetxt(raw / "0002-M.txt", frames.reshape(rows, -1), fmt="%.6f")
-    elif format == "ntu":
-        body = ["0 " * 10, str(layout.joints)]
-        lines = [str(rows)]
-        for (frame,) in frames:
-            lines += ["1", *body, *(" ".join(map(str, [*joint, *[0] * 9])) for joint in frame)]
-        (raw / "S001C001P001R001A001.skeleton").write_text("\n".join(lines))
-    else:
-        clip = {"label": 1, "skeletons": frames[:, 0].tolist()}
-        (raw / "a01_s01_e01_v01.json").write_text(json.dumps(clip))
-    stores = []
-    for most in (300, 5):
-        prepare(
-            tmp_path / f"{most}.zarr",
-            **arguments(tmp_path, raw, format=format, labels=labels, max_frames=most),
-        )
-        stores.append(store.read(tmp_path / f"{most}.zarr"))
-    whole, cut = stores
-    assert whole.raw_frames.tolist() == cut.raw_frames.tolist() == [rows]
-    start = (rows - 5) // 2
-    # The first frame that is kept decides the turn, and all frames here are turned alike.
-    np.testing.assert_allclose(cut.frames, whole.frames[start : start + 5], atol=1e-5)
 
 
 def test_joints_that_are_zero_in_every_clip_are_said(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from errors import UserError
-from skeletons.clips.protocols import Sides, check, split, split_list
+from skeletons.clips.protocols import Sides, check, split
 from skeletons.clips.store import Clips
 from skeletons.sensors import KINECT_V2
 
@@ -166,12 +166,3 @@ def test_the_sides_of_a_protocol_and_their_common_actions_are_counted() -> None:
         check(clips, rule, name="mine")
     with pytest.raises(UserError, match=r"^protocol mine .* leaves no training clip of 9"):
         check(clips, {"train": {"camera": [9]}}, name="mine")
-
-
-def test_split_list_with_the_quirks_of_the_datasets() -> None:
-    text = "Training videos:\r\n0002-L, 0002-M, \r\nValidataion videos:\r\n 0003-L,0003-R,\r\n"
-    assert split_list(text) == ({"0002-L", "0002-M"}, {"0003-L", "0003-R"})
-    with pytest.raises(ValueError, match="0002-L is in both lists"):
-        split_list("Training\n0002-L,\nValidataion\n0002-L,\n")
-    with pytest.raises(ValueError, match="not a split list"):
-        split_list("0002-L\n")

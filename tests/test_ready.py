@@ -1,22 +1,22 @@
 """Arrays that people have instead of archives: pyskl's pickle, CTR-GCN's npz, AGCN's folders."""
 
-import contextlib
 import pickle
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import specimens
 import yaml
 from clone import ROOT
+from specimens import CLASSES, agcn, annotations, ctrgcn, frames, person
 from test_pages import blocks
 
 from skeletons.archives import archive
 from skeletons.archives.archive import ArchiveError
 from skeletons.clips import protocols, store
-from skeletons.preparing.job import BrokenClips, Dataset
-from skeletons.preparing.job import prepare as prepare_dataset
+from skeletons.preparing.job import BrokenClips, Job
+from skeletons.preparing.make_clips import Recipe
 from skeletons.preparing.normalise import largest_bodies, normalise
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import prepare as prepare_stage
@@ -27,22 +27,9 @@ REAL = ROOT.parent / "shared" / "real"
 TRAIN = {"subject": [1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38]}
 
 
-@pytest.fixture
-def here(monkeypatch):
-    """The workers of `prepare` in this process, which starts faster."""
-    at_once = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
-    monkeypatch.setattr("skeletons.preparing.job.start_workers", lambda *_: at_once)
-
-
-def prepared(folder: Path, format: str, *archives: Path, layout=KINECT_V2, classes=60, **others):
+def prepared(folder: Path, format: str, *archives: Path, layout=KINECT_V2) -> store.Clips:
     """The clips of these archives."""
-    dataset = Dataset(format, layout, classes, skeletons=archives)
-    prepare_dataset(folder / "out.zarr", dataset, scratch=folder / "scratch", workers=1, **others)
-    return store.read(folder / "out.zarr")
-
-
-def frames(clips: store.Clips, index: int) -> np.ndarray:
-    return clips.frames[clips.offsets[index] : clips.offsets[index + 1]]
+    return specimens.prepared(folder, Job(Recipe(format, layout, CLASSES), archives))[1]
 
 
 def refusal(folder: Path, format: str, archive: Path, **others) -> str:
@@ -55,14 +42,6 @@ def refusal(folder: Path, format: str, archive: Path, **others) -> str:
     return str(error.value)
 
 
-def person(seed: int, length: int, bodies: int = 2) -> np.ndarray:
-    """Bodies (M, T, V, 3) that move, three metres from the sensor."""
-    generator = np.random.default_rng(seed)
-    rest = generator.normal(scale=0.4, size=(bodies, 1, 25, 3))
-    moved = rest + generator.normal(scale=0.02, size=(bodies, length, 25, 3)).cumsum(axis=1)
-    return moved + np.array([0.1, 0.2, 3.0]) + np.arange(bodies)[:, None, None, None]
-
-
 NAMES = ["S001C001P001R001A001", "S001C002P003R002A002", "S002C003P008R001A003"]
 BODIES = {name: person(seed, 9 + seed, 1 + seed % 2) for seed, name in enumerate(NAMES)}
 
@@ -70,20 +49,8 @@ BODIES = {name: person(seed, 9 + seed, 1 + seed % 2) for seed, name in enumerate
 # ---- AGCN ----------------------------------------------------------------------------------------
 
 
-def agcn(folder: Path, clips: dict[str, np.ndarray], side: str = "train", length: int = 40) -> Path:
-    """A side of a folder of AGCN's, of prepared clips (T, M, V, 3)."""
-    folder.mkdir(exist_ok=True)
-    array = [clip[np.arange(length) % len(clip)].transpose(3, 0, 2, 1) for clip in clips.values()]
-    np.save(folder / f"{side}_data_joint.npy", np.array(array, np.float32))
-    np.save(folder / f"{side}_num_frame.npy", np.array([len(clip) for clip in clips.values()]))
-    labels = [int(name[-3:]) - 1 for name in clips]
-    names = [f"{name}.skeleton" for name in clips]
-    (folder / f"{side}_label.pkl").write_bytes(pickle.dumps((names, labels)))
-    return folder
-
-
 @pytest.fixture
-def ours(tmp_path, here):
+def ours(tmp_path):
     """The store of the edge cases."""
     return prepared(tmp_path, "ntu", EDGE)
 
@@ -106,12 +73,11 @@ def test_prepared_clips_are_cut_and_otherwise_as_they_were(tmp_path, ours, folde
     assert clips.splits["xsub"].tolist() == [0] * (len(clips) - 4) + [1] * 4
 
 
-def test_the_joint_in_the_origin_of_prepared_clips_is_not_an_absent_one(tmp_path, here):
+def test_the_joint_in_the_origin_of_prepared_clips_is_not_an_absent_one(tmp_path):
     body = normalise(largest_bodies(person(0, 9, 1), 2), KINECT_V2)
     body[:, :, 7] = 0
     folder = agcn(tmp_path / "xsub", {NAMES[0]: body})
-    dataset = Dataset("agcn", KINECT_V2, 60, skeletons=[folder])
-    report = prepare_dataset(tmp_path / "out.zarr", dataset, scratch=tmp_path / "scratch")
+    report, _ = specimens.prepared(tmp_path, Job(Recipe("agcn", KINECT_V2, CLASSES), [folder]))
     assert not body[:, :, KINECT_V2.centre].any()
     assert report.absent_joints == (7,)
 
@@ -191,29 +157,7 @@ def test_what_is_no_folder_of_agcns_is_refused(tmp_path, folder, spoil, message)
     assert message in refusal(tmp_path, "agcn", folder)
 
 
-def test_two_folders_of_the_same_clips_are_refused(tmp_path, folder):
-    shutil.copytree(folder, tmp_path / "xview")
-    with pytest.raises(ArchiveError, match=r"xview/\w+_data_joint.npy/S\w+: clip S\w+ is in .*too"):
-        prepared(tmp_path, "agcn", folder, tmp_path / "xview")
-
-
 # ---- CTR-GCN -------------------------------------------------------------------------------------
-
-
-def ctrgcn(
-    path: Path, train: list[np.ndarray], test: list[np.ndarray], *, moved: bool = True
-) -> Path:
-    """The npz of raw clips (M, T, V, 3); the label of a clip is its place in its side."""
-    arrays = {}
-    for side, clips in (("train", train), ("test", test)):
-        x = np.zeros((len(clips), 20, 2, 25, 3), np.float32)
-        for i, bodies in enumerate(clips):
-            origin = bodies[0, 0, 1] * moved * bodies.any(axis=(2, 3), keepdims=True)
-            x[i, : bodies.shape[1], : len(bodies)] = (bodies - origin).swapaxes(0, 1)
-        arrays[f"x_{side}"] = x.reshape(len(clips), 20, 150)
-        arrays[f"y_{side}"] = np.eye(60)[np.arange(len(clips))]
-    np.savez(path, **arrays)
-    return path
 
 
 def leaving() -> np.ndarray:
@@ -225,7 +169,7 @@ def leaving() -> np.ndarray:
 
 
 @pytest.mark.parametrize("moved", [True, False])  # those of PKU-MMD are not
-def test_moved_clips_are_prepared_as_the_raw_ones(tmp_path, here, moved):
+def test_moved_clips_are_prepared_as_the_raw_ones(tmp_path, moved):
     train, test = [person(1, 15, 1), leaving()], [person(3, 20)]
     path = ctrgcn(tmp_path / "NTU60_CS.npz", train, test, moved=moved)
     clips = prepared(tmp_path, "ctrgcn", path)
@@ -240,7 +184,7 @@ def test_moved_clips_are_prepared_as_the_raw_ones(tmp_path, here, moved):
         np.testing.assert_allclose(frames(clips, index), expected, rtol=0, atol=2e-6)
 
 
-def test_a_side_without_a_clip_is_fine(tmp_path, here):
+def test_a_side_without_a_clip_is_fine(tmp_path):
     clips = prepared(tmp_path, "ctrgcn", ctrgcn(tmp_path / "a.npz", [], [person(1, 15, 1)]))
     assert clips.name.tolist() == ["a-test-000000"]
     assert clips.splits["a.npz"].tolist() == [0]
@@ -269,13 +213,13 @@ CTRGCN_DECOYS = {
 
 
 @pytest.mark.parametrize(("arrays", "message"), CTRGCN_DECOYS.values(), ids=CTRGCN_DECOYS)
-def test_what_is_no_npz_of_ctr_gcns_is_refused(tmp_path, here, arrays, message):
+def test_what_is_no_npz_of_ctr_gcns_is_refused(tmp_path, arrays, message):
     path = ctrgcn(tmp_path / "a.npz", [person(1, 15, 1), person(2, 9)], [person(3, 20)])
     altered(path, **arrays)
     assert message in refusal(tmp_path, "ctrgcn", path)
 
 
-def test_clips_that_cannot_be_used_are_named(tmp_path, here):
+def test_clips_that_cannot_be_used_are_named(tmp_path):
     path = ctrgcn(tmp_path / "a.npz", [person(seed, 9) for seed in range(4)], [])
     with np.load(path) as held:
         x, y = held["x_train"], held["y_train"]
@@ -295,18 +239,6 @@ def test_clips_that_cannot_be_used_are_named(tmp_path, here):
 # ---- pyskl ---------------------------------------------------------------------------------------
 
 
-def annotations(clips: dict[str, np.ndarray]) -> list[dict]:
-    return [
-        {
-            "frame_dir": name,
-            "label": int(name[-3:]) - 1,
-            "keypoint": bodies.astype(np.float16),
-            "total_frames": bodies.shape[1],
-        }
-        for name, bodies in clips.items()
-    ]
-
-
 def pyskl(path: Path, content: object = None, protocol: int = 4, **others) -> Path:
     """A pickle of all clips, or of other content."""
     split = {"xsub_train": NAMES[:1], "xsub_val": NAMES[1:], "xview_train": NAMES[2:]}
@@ -316,7 +248,7 @@ def pyskl(path: Path, content: object = None, protocol: int = 4, **others) -> Pa
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_keypoints_are_prepared_as_the_raw_clips_rounded(tmp_path, here, protocol):
+def test_keypoints_are_prepared_as_the_raw_clips_rounded(tmp_path, protocol):
     clips = prepared(tmp_path, "pyskl", pyskl(tmp_path / "a.pkl", protocol=protocol))
     assert clips.name.tolist() == NAMES
     assert clips.label.tolist() == [0, 1, 2]
@@ -331,7 +263,7 @@ def test_keypoints_are_prepared_as_the_raw_clips_rounded(tmp_path, here, protoco
         assert frames(clips, index).tobytes() == normalise(rounded, KINECT_V2).tobytes()
 
 
-def test_other_names_and_lists_and_no_list_are_fine(tmp_path, here):
+def test_other_names_and_lists_and_no_list_are_fine(tmp_path):
     mine = {"b/2": BODIES[NAMES[1]], "a.1": BODIES[NAMES[0]]}
     entries = [
         {"frame_dir": name, "label": np.int64(i), "keypoint": bodies.astype(np.float32)}
@@ -370,7 +302,7 @@ PYSKL_DECOYS = {
 
 
 @pytest.mark.parametrize(("content", "message"), PYSKL_DECOYS.values(), ids=PYSKL_DECOYS)
-def test_what_is_no_pickle_of_pyskls_is_refused(tmp_path, here, content, message):
+def test_what_is_no_pickle_of_pyskls_is_refused(tmp_path, content, message):
     assert message in refusal(tmp_path, "pyskl", pyskl(tmp_path / "a.pkl", content))
 
 
@@ -389,7 +321,7 @@ def test_what_is_no_pickle_at_all_is_refused_before_it_is_read(tmp_path, write, 
     archive.check(pyskl(tmp_path / "b.pkl"), pickled=True)
 
 
-def test_annotations_that_cannot_be_used_are_named(tmp_path, here):
+def test_annotations_that_cannot_be_used_are_named(tmp_path):
     wrong = [
         ({"label": 60}, f"unknown label 60 of {NAMES[0]}: the dataset has 0 to 59"),
         ({"keypoint": None}, f"the keypoint of {NAMES[0]} is not an array of floats"),
@@ -429,7 +361,7 @@ def make(format: str, folder: Path, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("file", PAGE)
-def test_the_datasets_of_the_page_run_through_raw_and_prepare(file, tmp_path, monkeypatch, here):
+def test_the_datasets_of_the_page_run_through_raw_and_prepare(file, tmp_path, monkeypatch):
     dataset = Path(file).stem
     described = yaml.safe_load(PAGE[file])
     (tmp_path / "archives").mkdir()
@@ -457,7 +389,7 @@ def test_the_page_has_a_dataset_of_each_form():
 
 
 @pytest.fixture
-def real(tmp_path, here):
+def real(tmp_path):
     """The folder of real samples, and the clips of the same 17 from the archive."""
     if not (REAL / "arrays").exists():
         pytest.skip(f"no {REAL}/arrays")

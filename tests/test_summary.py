@@ -10,7 +10,8 @@ import pytest
 from skeletons.clips import store
 from skeletons.formats import ntu
 from skeletons.preparing import summary
-from skeletons.preparing.job import Dataset, Report, prepare
+from skeletons.preparing.job import Job, Report, prepare
+from skeletons.preparing.make_clips import Recipe
 from skeletons.preparing.normalise import choose_bodies
 from skeletons.sensors import KINECT_V1, KINECT_V2
 from skeletons.synthetic.figure import Figure
@@ -28,18 +29,16 @@ def write(folder, layout, clips, classes=1, **fields):
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
     of_each = dict.fromkeys(store.FIELDS, [0] * len(clips)) | {"raw_frames": lengths} | fields
-    store.finish(
-        folder,
+    described = store.Clips(
+        frames=frames,
         offsets=np.cumsum([0, *lengths]),
-        fields={name: np.array(values, np.int32) for name, values in of_each.items()},
-        name=[f"c{i:04}" for i in range(len(clips))],
-        columns={},
+        name=np.array([f"c{i:04}" for i in range(len(clips))], store.TEXT),
         splits={},
         layout=layout,
-        attributes={"classes": classes, "format": "ntu"},
-        keepbits=None,
-        shard=store.SHARD,
+        classes=classes,
+        **{name: np.array(values, np.int32) for name, values in of_each.items()},
     )
+    store.finish(folder, described, format="ntu", keepbits=None, shard=store.SHARD)
     return folder
 
 
@@ -188,8 +187,8 @@ def test_joints_that_are_zero_in_every_clip_are_said_and_their_bones_are_not(tmp
 
 def prepared(folder, source, **settings):
     """What is said of NTU's clips, and the store."""
-    described = Dataset(format="ntu", layout=KINECT_V2, classes=60, skeletons=[source])
-    report = prepare(folder / "s.zarr", described, scratch=folder / "scratch", **settings)
+    job = Job(Recipe("ntu", KINECT_V2, 60, **settings), [source])
+    report = prepare(folder / "s.zarr", job, scratch=folder / "scratch")
     return summary.summarise(folder / "s.zarr", report), store.read(folder / "s.zarr")
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from errors import UserError
+from skeletons import formats
 from skeletons.archives import archive
+from skeletons.archives.recordings import Source
 from skeletons.clips.layout import Layout
 from skeletons.formats import ntu as read_ntu
 from skeletons.formats import nwucla as read_nwucla
-from skeletons.formats import pku as read_pku
 from skeletons.sensors import KINECT_V1, KINECT_V2, LAYOUTS
 from skeletons.synthetic import figure as figures
 from skeletons.synthetic import motion, ntu, nwucla, pku
@@ -291,9 +292,8 @@ def test_pku_videos_hold_every_action_apart(videos):
 
 
 def test_pku_archives_hold_what_was_generated(pku_folder, videos):
-    recordings, broken = read_pku.plan(
-        [pku_folder / "bodies.zip"], [pku_folder / "labels.zip"], classes=51, interval="half_open"
-    )
+    source = Source([pku_folder / "bodies.zip"], 51, [pku_folder / "labels.zip"])
+    recordings, broken = formats.plan("pku", source)
     assert not broken
     assert len(recordings) == len(videos)
     for recording, video in zip(recordings, videos, strict=True):
@@ -335,9 +335,7 @@ def test_nwucla_archives_are_like_the_real_one(nwucla_folder):
 
 
 def test_nwucla_archives_hold_what_was_generated(nwucla_folder):
-    recordings, broken = read_nwucla.plan(
-        [nwucla_folder / "all_sqe.zip"], [], classes=10, interval="half_open"
-    )
+    recordings, broken = formats.plan("nwucla", Source([nwucla_folder / "all_sqe.zip"], 10))
     assert not broken
     made = list(nwucla.generate(KINECT_V1, **NWUCLA))
     for recording, clip in zip(recordings, made, strict=True):

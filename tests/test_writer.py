@@ -10,7 +10,7 @@ from skeletons.archives.archive import Member
 from skeletons.archives.recordings import Broken, Clip, Recording
 from skeletons.clips import store
 from skeletons.preparing import job
-from skeletons.preparing.make_clips import Counts, Group, Task
+from skeletons.preparing.make_clips import Counts, Group, Recipe
 from skeletons.preparing.writer import Writer
 from skeletons.sensors import KINECT_V1
 
@@ -84,9 +84,9 @@ class Counting:
 
 
 def test_no_more_groups_are_in_memory_than_there_are_slots(tmp_path):
-    recordings = [[Recording(Member("a", "b", 1, 0), (Clip("c", 0),))] for _ in range(50)]
+    recordings = [Recording(Member("a", "b", 1, 0), (Clip("c", 0),)) for _ in range(50)]
     executor = Counting()
-    task = Task(tmp_path, "ntu", KINECT_V1, 1, 300, None)
-    found = job._run(task, recordings, [], "stop", writer(tmp_path), executor, 4)
+    whole = job.Job(Recipe("ntu", KINECT_V1, 1), [], group=1)
+    found = job._read(whole, job.Plan(recordings, [], 0), writer(tmp_path), executor, 4)
     assert len(found) == 50
     assert executor.most == 4

@@ -30,6 +30,7 @@ from experiment.parameters.types import (
     Term,
     key,
 )
+from skeletons.sensors import LAYOUTS
 
 FIELDS = ("subject", "camera", "setup", "replication")  # of clips, that protocols speak of
 
@@ -370,6 +371,17 @@ class Params(Section):
     def datasets(self) -> Mapping[str, Dataset]:
         """The datasets of `sources`, by name."""
         return self._datasets
+
+    def recipe(self, dataset: str) -> dict[str, Any]:
+        """As `skeletons.preparing.make_clips.Recipe` takes it."""
+        entry = self.datasets[dataset]
+        return {
+            "format": entry.format,
+            "layout": LAYOUTS[entry.layout],
+            "classes": entry.classes,
+            "joints": tuple(entry.archives.joints),
+            **self.prepare.model_dump(include={"max_frames", "keepbits"}),
+        }
 
     def actions(self, dataset: str) -> list[str]:
         """The names of a dataset's actions, if its file has them. Synthetic actions are not those

@@ -1,9 +1,11 @@
 """The clips of a dataset where batches of views are made from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from skeletons.clips.layout import Layout
@@ -49,6 +51,19 @@ class DeviceClips:
             layout=clips.layout,
             device=device,
             paired=_paired(clips) if clips.layout.bodies == 2 else None,
+        )
+
+    @classmethod
+    def unlabelled(cls, clips: Sequence[NDArray[np.float32]], layout: Layout) -> "DeviceClips":
+        """Prepared clips (T, M, V, 3), on the CPU; their labels are unknown, and 0."""
+        lengths = [0, *(len(clip) for clip in clips)]
+        return cls(
+            frames=torch.from_numpy(np.concatenate(clips)),
+            offsets=torch.tensor(lengths).cumsum(0),
+            labels=torch.zeros(len(clips), dtype=torch.int64),
+            classes=1,
+            layout=layout,
+            device=torch.device("cpu"),
         )
 
     def extent(self, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,9 @@ Only the header of an array is read here. A clip of it is a `Member` of its byte
 `archive.read` reads when it is due, so that memory does not grow with the array.
 """
 
+import io
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -20,7 +22,10 @@ from skeletons.clips.layout import Layout
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,  # differs in names of fields alone
 }
+_LONGEST = 12 + 10_000  # bytes of a header, of which NumPy reads no longer ones
+_MOST = 10**9  # along an axis
 
 
 class Array(NamedTuple):
@@ -60,7 +65,7 @@ def open_npy(path: Path) -> Array:
     try:
         status = path.stat()
         with path.open("rb") as file:
-            return _header(file, str(path), path, status.st_size, status.st_mtime_ns)
+            return _array(file, str(path), path, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ArchiveError(f"{path}: {error.strerror}") from None
 
@@ -82,7 +87,7 @@ def open_npz(path: Path) -> dict[str, Array]:
             except ArchiveError as error:
                 raise ArchiveError(f"{member.place}: {error}") from None
             end = file.tell() + member.size
-            found[member.stem] = _header(file, member.place, path, end, member.stamp)
+            found[member.stem] = _array(file, member.place, path, end, member.stamp)
     return found
 
 
@@ -118,21 +123,43 @@ def check_joints(member: Member, joints: int, layout: Layout) -> None:
         )
 
 
-def _header(file: BinaryIO, name: str, path: Path, end: int, stamp: int) -> Array:
-    """The array that begins here in an open file, and must end before byte `end`."""
+def header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """The shape, whether in Fortran's order, the type and the first byte of the array of an npy
+    file, whose first bytes or all are `data`, as `numpy.lib.format` reads them.
+
+    Raises BrokenClip for what is no such header.
+    """
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        raise BrokenClip("not an npy file, which numpy.save writes")
+    start = 10 if data[6:7] == b"\1" else 12  # after the header's length
+    return _parse(data[: start + int.from_bytes(data[8:start], "little")])
+
+
+@lru_cache(1 << 12)  # many clips of a dataset have the same
+def _parse(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """As `header`, of no other bytes than a header's."""
+    file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
-        if version not in _HEADERS:
-            raise ArchiveError(f"{name}: an .npy of version {version}; write it by np.save")
         shape, fortran, dtype = _HEADERS[version](file)
-    except ValueError as error:
-        if isinstance(error, ArchiveError):
-            raise
+    except Exception as error:  # a damaged header is an expression that may be anything
         reason = " ".join(str(error).split())
-        raise ArchiveError(f"{name}: not an array of NumPy ({reason})") from None
+        raise BrokenClip(f"its npy header cannot be read ({reason})") from None
+    if not all(0 <= length < _MOST for length in shape):
+        raise BrokenClip(f"its npy header has the shape {shape}")
+    return tuple(map(int, shape)), fortran, dtype, file.tell()
+
+
+def _array(file: BinaryIO, name: str, path: Path, end: int, stamp: int) -> Array:
+    """The array that begins here in an open file, and must end before byte `end`."""
+    start = file.tell()
+    try:
+        shape, fortran, dtype, length = header(file.read(_LONGEST))
+    except BrokenClip as error:
+        raise ArchiveError(f"{name}: {error.reason}") from None
     if fortran and len(shape) > 1:
         raise ArchiveError(f"{name}: in Fortran's order; write np.ascontiguousarray of it again")
-    start = file.tell()
+    start += length
     due, there = math.prod(shape) * dtype.itemsize, end - start
     if there < due:
         raise ArchiveError(

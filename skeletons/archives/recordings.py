@@ -1,12 +1,15 @@
 """What all raw formats have: clips, the recordings they are cut from, and broken clips."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skeletons.archives import archive
 from skeletons.archives.archive import Member
-from skeletons.archives.text import Words
 
 FARTHEST = 100.0  # metres from the sensor, which sees no skeleton beyond ten
 LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second
@@ -34,8 +37,8 @@ class Clip(NamedTuple):
 
     `rows` are the frames of the recording that the clip is cut from (0-based, or by their numbers
     where the format has them; the last excluded), None for all; `file` and `line` say where that
-    was read, when not in the recording. `sides` are the split lists that the archive itself states
-    and the clip's side in each, 1 train or 0 test. `columns` are what a protocol can speak of
+    was read, when not in the recording. `sides` are the split lists that the archives state and the
+    clip's side in each: 1 train, 0 test, -1 neither. `columns` are what a protocol can speak of
     besides, whole numbers or words under names of the dataset's own: (name, value) pairs, the same
     names in every clip.
     """
@@ -54,12 +57,32 @@ class Clip(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """A file of an archive, or a clip's place in an array, and the clips that are cut from it,
-    sorted by name.
-    """
+    """A file of an archive, or a clip's place in an array, and the clips that are cut from it."""
 
     member: Member
     clips: tuple[Clip, ...]
+
+
+# A clip with its bodies (M, T, V, 3), in metres from the sensor, or why it is broken.
+Outcome = tuple[Clip, NDArray[np.float64] | BrokenClip]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The archives of a dataset that has so many `classes`: `skeletons` hold the recordings;
+    `labels` the label files and `splits` are the split lists, where the format has them. `options`
+    are settings of one format, by name.
+    """
+
+    skeletons: Sequence[Path]
+    classes: int
+    labels: Sequence[Path] = ()
+    splits: Sequence[Path] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def members(self, suffix: str) -> Iterator[Member]:
+        """The files with recordings, by the ends of their names, as `archive.members`."""
+        return (member for path in self.skeletons for member in archive.members(path, suffix))
 
 
 class Broken(NamedTuple):
@@ -81,38 +104,3 @@ class Broken(NamedTuple):
 def counted(number: int, noun: str) -> str:
     """A number of things for a message: "1 value", "2,000 values"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def table(data: bytes, columns: int) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
-    """The words of a text of so many words a line, and where each starts and ends: (lines, columns)
-    each.
-
-    Raises BrokenClip for a text without a word and for a line of another number of words; blank
-    lines may follow the last.
-    """
-    words = Words(data)
-    if not words.first[-1]:
-        raise BrokenClip("0 frames", 1)
-    counts = words.counts[: int(np.flatnonzero(words.counts)[-1]) + 1]
-    wrong = counts != columns
-    if wrong.any():
-        line = int(np.argmax(wrong))
-        number = counted(int(counts[line]), "value")
-        raise BrokenClip(f"{number} where {columns} are due", line + 1)
-    starts, ends = (places.reshape(-1, columns) for places in words.all)
-    return words, starts, ends
-
-
-def coordinates(
-    words: Words, starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """These words as metres, of the same shape. Raises BrokenClip for one that is not, or beyond
-    `FARTHEST`.
-    """
-    numbers = words.floats(starts, ends)
-    if not max(numbers.max(initial=0), -numbers.min(initial=0)) < FARTHEST:  # NaN is not below
-        valid = np.abs(numbers) < FARTHEST
-        start, end = (int(places.flat[int(np.argmin(valid))]) for places in (starts, ends))
-        reason = f"the coordinate {words.quote(start, end)} is not metres"
-        raise BrokenClip(reason, words.line(start))
-    return numbers

@@ -14,6 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from skeletons.archives.recordings import FARTHEST, BrokenClip, counted
+
 _NEWLINE, _SPACE, _MINUS = b"\n -"
 _WORD = 8  # bytes in a 64-bit integer
 _WIDEST = 2 * _WORD  # the most characters of a number, without its sign, that two integers hold
@@ -200,3 +202,38 @@ class Words:
             word = self._text[starts[place] : ends[place]]
             number[place] = float(word) if _NUMBER.fullmatch(word) else np.nan
         return number
+
+
+def table(data: bytes, columns: int) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
+    """The words of a text of so many words a line, and where each starts and ends: (lines, columns)
+    each.
+
+    Raises BrokenClip for a text without a word and for a line of another number of words; blank
+    lines may follow the last.
+    """
+    words = Words(data)
+    if not words.first[-1]:
+        raise BrokenClip("0 frames", 1)
+    counts = words.counts[: int(np.flatnonzero(words.counts)[-1]) + 1]
+    wrong = counts != columns
+    if wrong.any():
+        line = int(np.argmax(wrong))
+        number = counted(int(counts[line]), "value")
+        raise BrokenClip(f"{number} where {columns} are due", line + 1)
+    starts, ends = (places.reshape(-1, columns) for places in words.all)
+    return words, starts, ends
+
+
+def coordinates(
+    words: Words, starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """These words as metres, of the same shape. Raises BrokenClip for one that is not, or beyond
+    `FARTHEST`.
+    """
+    numbers = words.floats(starts, ends)
+    if not max(numbers.max(initial=0), -numbers.min(initial=0)) < FARTHEST:  # NaN is not below
+        valid = np.abs(numbers) < FARTHEST
+        start, end = (int(places.flat[int(np.argmin(valid))]) for places in (starts, ends))
+        reason = f"the coordinate {words.quote(start, end)} is not metres"
+        raise BrokenClip(reason, words.line(start))
+    return numbers

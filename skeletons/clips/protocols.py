@@ -77,23 +77,6 @@ def split(
     return np.flatnonzero(train), np.flatnonzero(test)
 
 
-def split_list(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The names for training and for testing of a PKU-MMD split list.
-
-    A header line that contains "Training", a line of names separated by commas, another header, a
-    line of names. Raises UserError when it is not that, or a name is on both sides.
-    """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) != 4 or "Training" not in lines[0] or "Training" in lines[2]:
-        raise UserError("not a split list: a line with 'Training', names, a second header, names")
-    train, test = (
-        frozenset(name.strip() for name in line.split(",") if name.strip()) for line in lines[1::2]
-    )
-    if train & test:
-        raise UserError(f"{min(train & test)} is in both lists")
-    return train, test
-
-
 def _named(rule: Mapping[str, Any], name: str) -> str:
     """A protocol for messages: `protocol xsub {'train': ...}`."""
     return " ".join(["protocol", *[name] * bool(name), repr(dict(rule))])

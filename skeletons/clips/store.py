@@ -16,7 +16,7 @@ own; the number of `classes`; the `format` of the archives; and `keepbits`.
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from skeletons.clips.layout import Layout
 FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
 SHARD = 16_384  # frames of a file
 CHUNK = 1_024  # frames that are compressed together
-_TEXT = np.dtypes.StringDType()
+TEXT = np.dtypes.StringDType()
 # Of the writer, beside which other processes read; each thread would keep memory for itself.
 _ONE_THREAD = {"threading.max_workers": 1, "async.concurrency": 1}
 
@@ -106,21 +106,9 @@ def shard_file(folder: Path, index: int) -> Path:
     return folder / "frames" / "c" / str(index) / "0" / "0" / "0"
 
 
-def finish(
-    folder: Path,
-    *,
-    offsets: NDArray[np.int64],
-    fields: Mapping[str, NDArray[np.int32]],
-    name: list[str],
-    columns: Mapping[str, Sequence[int | str]],
-    splits: Mapping[str, NDArray[np.int8]],
-    layout: Layout,
-    attributes: Mapping[str, Any],
-    keepbits: int | None,
-    shard: int,
-) -> None:
+def finish(folder: Path, clips: Clips, *, format: str, keepbits: int | None, shard: int) -> None:
     """Write everything but the shards of `frames`, which are in `folder` already, and make it a
-    store.
+    store. The frames of `clips` are not looked at.
 
     Whatever else an interrupted call left in `folder` is removed first.
     """
@@ -130,22 +118,25 @@ def finish(
         elif entry.is_file():
             entry.unlink()
     (folder / "frames" / "zarr.json").unlink(missing_ok=True)
-    joints = {name: value for name, value in asdict(layout).items() if name != "rest"}
-    attributes = {"layout": joints, **attributes, "keepbits": keepbits}
+    layout = clips.layout
+    attributes: dict[str, Any] = {
+        "layout": {name: value for name, value in asdict(layout).items() if name != "rest"},
+        "classes": clips.classes,
+        "format": format,
+        "keepbits": keepbits,
+    }
     group = zarr.open_group(folder, mode="a", attributes=attributes)
-    _create_frames(group, (int(offsets[-1]), layout.bodies, layout.joints, 3), keepbits, shard)
-    group.create_array("offsets", data=offsets)
-    group.create_array("name", data=np.array(name, _TEXT))
-    for field in FIELDS:
-        group.create_array(field, data=fields[field])
-    if columns:  # a store without any is as it was before there were columns
-        further = group.create_group("columns")
-        for column, values in columns.items():
-            numbers = all(isinstance(value, int) for value in values)
-            further.create_array(column, data=np.array(values, np.int32 if numbers else _TEXT))
-    lists = group.create_group("splits")
-    for split, membership in splits.items():
-        lists.create_array(split, data=membership)
+    shape = (int(clips.offsets[-1]), layout.bodies, layout.joints, 3)
+    _create_frames(group, shape, keepbits, shard)
+    for name in ("offsets", "name", *FIELDS):
+        group.create_array(name, data=getattr(clips, name))
+    inner = {"columns": clips.columns, "splits": clips.splits}
+    if not clips.columns:  # a store without any is as it was before there were columns
+        del inner["columns"]
+    for kind, arrays in inner.items():
+        created = group.create_group(kind)
+        for name, values in arrays.items():
+            created.create_array(name, data=values)
 
 
 def _create_frames(

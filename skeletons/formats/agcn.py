@@ -10,16 +10,15 @@ A name `SsssCcccPpppRrrrAaaa.skeleton` states setup, camera, subject and replica
 own sides are a split list of the folder's name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from einops import rearrange
-from numpy.typing import NDArray
 
 from skeletons.archives import npy, pickled
 from skeletons.archives.archive import ArchiveError
-from skeletons.archives.recordings import Broken, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.archives.recordings import Broken, EmptyClip, Outcome, Recording, Source
 from skeletons.clips.layout import Layout
 from skeletons.formats.ntu import named
 
@@ -29,17 +28,12 @@ SPLITS = True
 _SIDES = {"train": 1, "val": 0}
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The clips of the folders, sorted by name, and those whose label or frames are none.
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The clips of the folders, and those whose label or frames are none.
 
-    `labels` and `interval` are for other formats. Raises ArchiveError for a folder that lacks a
-    file, and a file that is not as above.
+    Raises ArchiveError for a folder that lacks a file, and a file that is not as above.
     """
-    recordings: list[Recording] = []
-    broken: list[Broken] = []
-    for folder in skeletons:
+    for folder in source.skeletons:
         sides = [side for side in _SIDES if any(folder.glob(f"{side}_*"))]
         if not sides:
             raise ArchiveError(
@@ -47,40 +41,31 @@ def plan(
                 "unpacked folder of one protocol"
             )
         for side in sides:
-            _side(folder, side, classes, recordings, broken)
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+            yield from _side(folder, side, source.classes)
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its bodies (M, T, V, 3), as they are, or why it is broken.
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clip with its bodies (M, T, V, 3), as they are.
 
     Raises ArchiveError where the array has other joints or bodies than the layout.
     """
     (clip,) = recording.clips
-    try:
-        values = npy.numbers(data, recording.member)
-        npy.check_joints(recording.member, values.shape[2], layout)
-        if values.shape[3] > layout.bodies:
-            raise ArchiveError(
-                f"{recording.member.archive}: {values.shape[3]} bodies, where layout "
-                f"{layout.name} has {layout.bodies}"
-            )
-        assert clip.rows is not None
-        bodies = rearrange(values[:, slice(*clip.rows)], "c t v m -> m t v c")
-        if not bodies.any():
-            raise EmptyClip("no body: all coordinates are zero")
-    except BrokenClip as error:
-        yield clip, error
-    else:
-        yield clip, bodies
+    values = npy.numbers(data, recording.member)
+    npy.check_joints(recording.member, values.shape[2], layout)
+    if values.shape[3] > layout.bodies:
+        raise ArchiveError(
+            f"{recording.member.archive}: {values.shape[3]} bodies, where layout {layout.name} has "
+            f"{layout.bodies}"
+        )
+    start, end = clip.rows or (0, values.shape[1])
+    bodies = rearrange(values[:, start:end], "c t v m -> m t v c")
+    if not bodies.any():
+        raise EmptyClip("no body: all coordinates are zero")
+    yield clip, bodies
 
 
-def _side(
-    folder: Path, side: str, classes: int, recordings: list[Recording], broken: list[Broken]
-) -> None:
-    """Add the clips of one side of a folder."""
+def _side(folder: Path, side: str, classes: int) -> Iterator[Recording | Broken]:
+    """The clips of one side of a folder."""
     path = folder / f"{side}_data_joint.npy"
     array = npy.open_npy(path)
     if array.dtype != np.float32 or len(array.shape) != 5 or array.shape[1] != 3:
@@ -99,14 +84,14 @@ def _side(
         member = array.clip(index, name)
         if not 0 <= label < classes:
             reason = f"unknown label {label}: the dataset has 0 to {classes - 1}"
-            broken.append(Broken(name, member.place, None, reason))
+            yield Broken(name, member.place, None, reason)
         elif count < 1:
-            broken.append(Broken(name, member.place, None, f"{count} frames"))
+            yield Broken(name, member.place, None, f"{count} frames")
         else:
             clip = named(name, label)._replace(
                 rows=(0, min(count, array.shape[2])), sides=((folder.name, _SIDES[side]),)
             )
-            recordings.append(Recording(member, (clip,)))
+            yield Recording(member, (clip,))
 
 
 def _labels(path: Path) -> tuple[list[str], list[int]]:

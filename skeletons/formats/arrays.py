@@ -24,14 +24,14 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons.archives import archive
+from skeletons.archives import archive, npy
 from skeletons.archives.archive import ArchiveError, Member
 from skeletons.archives.recordings import (
     FARTHEST,
@@ -39,7 +39,9 @@ from skeletons.archives.recordings import (
     Broken,
     BrokenClip,
     Clip,
+    Outcome,
     Recording,
+    Source,
     counted,
 )
 from skeletons.clips.layout import Layout
@@ -50,11 +52,6 @@ TABLE = "clips.csv"
 _FIELDS = ("subject", "camera", "setup", "replication")
 _NAME = re.compile(r"[^\W\d]\w*")
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
-_VERSIONS = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}  # of npy: bytes that the header's length takes
-_HEADER = re.compile(
-    rb"\{'descr': *'([<>|=]?(?:f[248]|[iu][1248]))', *'fortran_order': *(True|False), *"
-    rb"'shape': *\(((?:0|[1-9]\d{0,8})(?:, *(?:0|[1-9]\d{0,8}))*),?\),? *\}\s*"
-)
 
 
 class _Table(NamedTuple):
@@ -66,47 +63,39 @@ class _Table(NamedTuple):
     arrays: dict[str, Member]
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The clips of the tables, sorted by name, and those that cannot be used: lines that are no
-    clip and, stopping nothing, arrays that no line names. No array is read.
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The clips of the tables, and those that cannot be used: lines that are no clip and, stopping
+    nothing, arrays that no line names. No array is read.
 
-    `labels` and `interval` are for other formats. Raises ArchiveError for an unreadable archive and
-    for a table that is none or has other columns than the first.
+    Raises ArchiveError for an unreadable archive and for a table that is none or has other columns
+    than the first.
     """
-    tables = [_table(source) for source in skeletons]
+    tables = [_table(path) for path in source.skeletons]
     for table in tables:
         if table.columns != tables[0].columns:
             raise ArchiveError(
                 f"{table.place}: its columns are {', '.join(table.columns)}, but those of "
                 f"{tables[0].place} {', '.join(tables[0].columns)}: give all tables the same"
             )
-    broken: list[Broken] = []
-    found = [entry for table in tables for entry in _entries(table, classes, broken)]
+    found = []
+    for entry in (entry for table in tables for entry in _entries(table, source.classes)):
+        if isinstance(entry, Broken):
+            yield entry
+        else:
+            found.append(entry)
     others = {
         column: _values([cells[column] for _, _, cells in found])
         for column in tables[0].columns
         if column not in ("file", "label", *_FIELDS)
     }
-    recordings = []
     for index, (member, clip, _) in enumerate(found):
         columns = tuple((column, values[index]) for column, values in others.items())
-        recordings.append(Recording(member, (clip._replace(columns=columns),)))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+        yield Recording(member, (clip._replace(columns=columns),))
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its bodies (M, T, V, 3), or why it is broken."""
-    (clip,) = recording.clips
-    try:
-        bodies = parse(data, joints=layout.joints, bodies=layout.bodies)
-    except BrokenClip as error:
-        yield clip, error
-    else:
-        yield clip, bodies
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clip with its bodies (M, T, V, 3)."""
+    yield recording.clips[0], parse(data, joints=layout.joints, bodies=layout.bodies)
 
 
 def parse(data: bytes, *, joints: int, bodies: int) -> NDArray[np.float64]:
@@ -114,18 +103,21 @@ def parse(data: bytes, *, joints: int, bodies: int) -> NDArray[np.float64]:
 
     Raises BrokenClip, and nothing else, for whatever is not a valid clip.
     """
-    dtype, shape, order, start = _header(data)
-    frames, persons = shape[0], shape[1] if len(shape) == 4 else 1
+    shape, fortran, dtype, start = npy.header(data)
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+        raise BrokenClip(f"an array of {dtype}, not of numbers")
+    persons = shape[1] if len(shape) == 4 else 1
     if len(shape) not in (3, 4) or shape[-2:] != (joints, 3) or not 1 <= persons <= bodies:
         many = f"(frames, {'1' if bodies == 1 else f'1 to {bodies}'}, {joints}, 3)"
         raise BrokenClip(f"its shape is {shape}, not (frames, {joints}, 3), nor {many} with bodies")
+    frames = shape[0]
     if not 1 <= frames <= LONGEST:
         raise BrokenClip(f"{frames} frames, where 1 to {LONGEST} are allowed")
     size, due = len(data) - start, math.prod(shape) * dtype.itemsize
     if size != due:
         reason = f"{size:,} bytes of coordinates, where {shape} of {dtype} takes {due:,}"
         raise BrokenClip(f"{reason}; cut short? write it again")
-    array = np.frombuffer(data, dtype, offset=start).reshape(shape, order=order)
+    array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
     clip = array.reshape(frames, persons, joints, 3).astype(np.float64)
     valid = np.abs(clip) < FARTHEST  # NaN compares as False
     if not valid.all():
@@ -133,22 +125,6 @@ def parse(data: bytes, *, joints: int, bodies: int) -> NDArray[np.float64]:
         where = f"the coordinate {clip[place]:g} of joint {joint + 1} in frame {frame + 1}"
         raise BrokenClip(f"{where} is not metres; a joint that is absent is 0, 0, 0")
     return clip.swapaxes(0, 1)
-
-
-def _header(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Literal["C", "F"], int]:
-    """The type, the shape and the order of an npy file's array and where it starts, as NumPy's
-    `numpy.lib.format` describes it; BrokenClip unless it is one of numbers.
-    """
-    width = _VERSIONS.get(data[6:8], 0)
-    if not data.startswith(b"\x93NUMPY") or not width:
-        raise BrokenClip("not an npy file, which numpy.save writes")
-    start = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
-    found = _HEADER.fullmatch(data[8 + width : start])
-    if not found:
-        raise BrokenClip("not an array of numbers, but of objects, words or the like")
-    dtype, fortran, sizes = found.groups()
-    shape = tuple(map(int, sizes.split(b",")))
-    return np.dtype(dtype.decode()), shape, "F" if fortran == b"True" else "C", start
 
 
 def _table(source: Path) -> _Table:
@@ -200,11 +176,9 @@ def _arrays(source: Path, table: Member) -> dict[str, Member]:
     return found
 
 
-def _entries(
-    table: _Table, classes: int, broken: list[Broken]
-) -> Iterator[tuple[Member, Clip, dict[str, str]]]:
-    """The array, the clip without further columns, and the cells of each line that is a clip;
-    others, and arrays without a line, are added to `broken`.
+def _entries(table: _Table, classes: int) -> Iterator[tuple[Member, Clip, dict[str, str]] | Broken]:
+    """The array, the clip without further columns, and the cells of each line that is a clip; why
+    another is none, and arrays without a line.
     """
     file = table.columns.index("file")
     names = [_clip_name(cells[file] if file < len(cells) else "") for _, cells in table.lines]
@@ -226,12 +200,12 @@ def _entries(
             fields = dict(zip(table.columns, cells, strict=True))
             clip = _clip(name, fields, classes)
         except BrokenClip as error:
-            broken.append(Broken(name, table.place, number, error.reason))
+            yield Broken(name, table.place, number, error.reason)
         else:
             yield table.arrays[name], clip, fields
     for name in sorted(table.arrays.keys() - numbers.keys()):
         reason = f"{table.place} has no line for it"
-        broken.append(Broken(name, table.arrays[name].place, None, reason, stops=False))
+        yield Broken(name, table.arrays[name].place, None, reason, stops=False)
 
 
 def _clip_name(file: str) -> str:

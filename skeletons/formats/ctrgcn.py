@@ -9,16 +9,15 @@ Names of clips are lost. They are called by file, side and place, `NTU60_CS-trai
 file's own sides are a split list of the file's name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from einops import rearrange
-from numpy.typing import NDArray
 
 from skeletons.archives import npy
 from skeletons.archives.archive import ArchiveError
-from skeletons.archives.recordings import Broken, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.archives.recordings import Broken, Clip, EmptyClip, Outcome, Recording, Source
 from skeletons.clips.layout import Layout
 
 BODIES = "energy"  # the generator orders them by rules of its own
@@ -28,58 +27,45 @@ _PEOPLE = 2
 _AWAY = np.array([0.0, 0.0, 3.0])  # metres: a person before a sensor
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The clips of the files, sorted by name, and those without a label.
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The clips of the files, and those without a label.
 
-    `labels` and `interval` are for other formats. Raises ArchiveError for a file that is not as
-    above.
+    Raises ArchiveError for a file that is not as above.
     """
-    recordings, broken = [], []
-    for path in sorted(skeletons, key=lambda path: path.stem):
+    for path in source.skeletons:
         arrays = npy.open_npz(path)
-        for side in ("test", "train"):  # as names are sorted
-            array, classes_of = _side(path, arrays, side, classes)
-            for index, label in enumerate(classes_of):
+        for side, number in _SIDES.items():
+            array, labels = _side(path, arrays, side, source.classes)
+            for index, label in enumerate(labels):
                 name = f"{path.stem}-{side}-{index:06}"
                 member = array.clip(index, name)
                 if label is None:
                     reason = f"no label: y_{side}[{index}] is not one-hot"
-                    broken.append(Broken(name, member.place, None, reason))
-                    continue
-                clip = Clip(name, label, sides=((path.name, _SIDES[side]),))
-                recordings.append(Recording(member, (clip,)))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+                    yield Broken(name, member.place, None, reason)
+                else:
+                    yield Recording(member, (Clip(name, label, sides=((path.name, number),)),))
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its bodies (2, T, V, 3), or why it is broken.
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clip with its bodies (2, T, V, 3).
 
     They are moved away from the origin, where their first joint is: a joint whose coordinates sum
     to 0 is an absent one. Raises ArchiveError where the array has other joints than the layout.
     """
-    (clip,) = recording.clips
-    try:
-        values = npy.numbers(data, recording.member)
-        joints, rest = divmod(values.shape[-1], _PEOPLE * 3)
-        if rest:
-            raise ArchiveError(
-                f"{recording.member.archive}: {values.shape[-1]} values a frame are not x, y, z of "
-                f"the joints of {_PEOPLE} bodies"
-            )
-        npy.check_joints(recording.member, joints, layout)
-        bodies = rearrange(values, "t (m v c) -> m t v c", m=_PEOPLE, c=3)
-        present = bodies.any(axis=(2, 3))
-        if not present.any():
-            raise EmptyClip("no body: all coordinates are zero")
-    except BrokenClip as error:
-        yield clip, error
-    else:
-        bodies[present] += _AWAY
-        yield clip, bodies[:, : np.flatnonzero(present.any(axis=0))[-1] + 1]
+    values = npy.numbers(data, recording.member)
+    joints, rest = divmod(values.shape[-1], _PEOPLE * 3)
+    if rest:
+        raise ArchiveError(
+            f"{recording.member.archive}: {values.shape[-1]} values a frame are not x, y, z of the "
+            f"joints of {_PEOPLE} bodies"
+        )
+    npy.check_joints(recording.member, joints, layout)
+    bodies = rearrange(values, "t (m v c) -> m t v c", m=_PEOPLE, c=3)
+    present = bodies.any(axis=(2, 3))
+    if not present.any():
+        raise EmptyClip("no body: all coordinates are zero")
+    bodies[present] += _AWAY
+    yield recording.clips[0], bodies[:, : np.flatnonzero(present.any(axis=0))[-1] + 1]
 
 
 def _side(

@@ -9,23 +9,22 @@ coordinates are numbers within `FARTHEST`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons.archives import archive
 from skeletons.archives.recordings import (
     LONGEST,
     Broken,
     BrokenClip,
     Clip,
+    Outcome,
     Recording,
-    coordinates,
+    Source,
     counted,
-    table,
 )
+from skeletons.archives.text import coordinates, table
 from skeletons.clips.layout import Layout
 
 BODIES = "file"
@@ -35,47 +34,26 @@ JOINTS = (6, 3, 2, 19, 0, 7, 9, 11, 1, 8, 10, 12, 4, 13, 15, 17, 5, 14, 16, 18)
 _NAME = re.compile(r"(a(\d{2})_s(\d{2})_e(\d{2}))_skeleton3D", re.ASCII)
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The recordings of the archives, sorted by clip, and those whose names tell that they cannot
-    be used.
-
-    `labels` and `interval` are for formats that cut long videos. Raises ArchiveError for an
-    unreadable archive.
-    """
-    recordings, broken = [], []
-    files = (member for path in skeletons for member in archive.members(path, "skeleton3d.txt"))
-    for member in files:
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The recordings of the archives, and those whose names tell that they cannot be used."""
+    for member in source.members("skeleton3d.txt"):
         name = _NAME.fullmatch(member.stem)
         if not name:
             reason = "the name is not aAA_sSS_eEE_skeleton3D"
-            broken.append(Broken(member.stem, member.place, None, reason))
+            yield Broken(member.stem, member.place, None, reason)
             continue
         action, subject, execution = map(int, name.groups()[1:])
-        if not 1 <= action <= classes:
-            reason = f"unknown action {action}: the dataset has {classes}"
-            broken.append(Broken(name[1], member.place, None, reason))
-            continue
-        clip = Clip(name[1], action - 1, subject, replication=execution)
-        recordings.append(Recording(member, (clip,)))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+        if not 1 <= action <= source.classes:
+            reason = f"unknown action {action}: the dataset has {source.classes}"
+            yield Broken(name[1], member.place, None, reason)
+        else:
+            clip = Clip(name[1], action - 1, subject, replication=execution)
+            yield Recording(member, (clip,))
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its body (1, T, 20, 3), or why it is broken.
-
-    `classes` is for formats that state the label in the recording.
-    """
-    (clip,) = recording.clips
-    try:
-        body = parse(data)
-    except BrokenClip as error:
-        yield clip, error
-    else:
-        yield clip, body[None]
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clip with its body (1, T, 20, 3)."""
+    yield recording.clips[0], parse(data)[None]
 
 
 def parse(data: bytes) -> NDArray[np.float64]:

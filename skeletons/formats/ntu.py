@@ -13,23 +13,22 @@ them. That goes for body IDs too; a body is known by its place.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons.archives import archive
 from skeletons.archives.recordings import (
     LONGEST,
     Broken,
     BrokenClip,
     Clip,
+    Outcome,
     Recording,
-    coordinates,
+    Source,
     counted,
 )
-from skeletons.archives.text import Words
+from skeletons.archives.text import Words, coordinates
 from skeletons.clips.layout import Layout
 
 BODIES = "energy"  # a sensor's ghosts hardly move
@@ -39,29 +38,18 @@ _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 _BODY_VALUES, _JOINT_VALUES = 10, 12
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The recordings of the archives, sorted by clip, and those whose names tell that they cannot
-    be used.
-
-    `labels` and `interval` are for formats that cut long videos. Raises ArchiveError for an
-    unreadable archive.
-    """
-    recordings, broken = [], []
-    for member in (member for path in skeletons for member in archive.members(path, ".skeleton")):
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The recordings of the archives, and those whose names tell that they cannot be used."""
+    for member in source.members(".skeleton"):
         name = member.stem
         numbers = _NAME.fullmatch(name)
         if not numbers:
-            broken.append(Broken(name, member.place, None, "the name is not SsssCcccPpppRrrrAaaa"))
-            continue
-        action = int(numbers[5])
-        if not 1 <= action <= classes:
-            reason = f"unknown action {action}: the dataset has {classes}"
-            broken.append(Broken(name, member.place, None, reason))
-            continue
-        recordings.append(Recording(member, (named(name, action - 1),)))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+            yield Broken(name, member.place, None, "the name is not SsssCcccPpppRrrrAaaa")
+        elif not 1 <= (action := int(numbers[5])) <= source.classes:
+            reason = f"unknown action {action}: the dataset has {source.classes}"
+            yield Broken(name, member.place, None, reason)
+        else:
+            yield Recording(member, (named(name, action - 1),))
 
 
 def named(name: str, label: int) -> Clip:
@@ -73,20 +61,9 @@ def named(name: str, label: int) -> Clip:
     return Clip(name, label, subject, camera, setup, replication)
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its bodies (M, T, V, 3), or why it is broken.
-
-    `classes` is for formats that state the label in the recording.
-    """
-    (clip,) = recording.clips
-    try:
-        bodies = parse(data, joints=layout.joints)
-    except BrokenClip as error:
-        yield clip, error
-    else:
-        yield clip, bodies
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clip with its bodies (M, T, V, 3)."""
+    yield recording.clips[0], parse(data, joints=layout.joints)
 
 
 def parse(data: bytes, *, joints: int) -> NDArray[np.float64]:

@@ -13,21 +13,21 @@ most `LONGEST` frames, every frame has the joints of the layout, all coordinates
 import json
 import re
 import reprlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons.archives import archive
 from skeletons.archives.recordings import (
     FARTHEST,
     LONGEST,
     Broken,
     BrokenClip,
     Clip,
+    Outcome,
     Recording,
+    Source,
     counted,
 )
 from skeletons.clips.layout import Layout
@@ -37,39 +37,24 @@ _NAME = re.compile(r"a(\d{2})_s(\d{2})_e(\d{2})_v(\d{2})", re.ASCII)
 _DIGITS = 18  # of an integer that is read as one
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The recordings of the archives, sorted by clip, and those whose names tell that they cannot
-    be used. Labels are not known before a recording is read.
-
-    `labels`, `classes` and `interval` are for other formats. Raises ArchiveError for an unreadable
-    archive.
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The recordings of the archives, and those whose names tell that they cannot be used. Labels
+    are not known before a recording is read.
     """
-    recordings, broken = [], []
-    for member in (member for path in skeletons for member in archive.members(path, ".json")):
-        name = member.stem
-        numbers = _NAME.fullmatch(name)
+    for member in source.members(".json"):
+        numbers = _NAME.fullmatch(member.stem)
         if not numbers:
-            broken.append(Broken(name, member.place, None, "the name is not aAA_sSS_eEE_vVV"))
+            yield Broken(member.stem, member.place, None, "the name is not aAA_sSS_eEE_vVV")
             continue
         _, subject, execution, view = map(int, numbers.groups())
-        clip = Clip(name, 0, subject=subject, camera=view, replication=execution)
-        recordings.append(Recording(member, (clip,)))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+        clip = Clip(member.stem, 0, subject=subject, camera=view, replication=execution)
+        yield Recording(member, (clip,))
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its label and its body (1, T, V, 3), or why it is broken."""
-    (clip,) = recording.clips
-    try:
-        label, body = parse(data, joints=layout.joints, classes=classes)
-    except BrokenClip as error:
-        yield clip, error
-    else:
-        yield clip._replace(label=label), body[None]
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clip with its label and its body (1, T, V, 3)."""
+    label, body = parse(data, joints=layout.joints, classes=classes)
+    yield recording.clips[0]._replace(label=label), body[None]
 
 
 def parse(data: bytes, *, joints: int, classes: int) -> tuple[int, NDArray[np.float64]]:

@@ -10,7 +10,7 @@ aside, and its own are numbers within `FARTHEST`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 from errors import UserError
 from skeletons.archives import archive
+from skeletons.archives.archive import ArchiveError
 from skeletons.archives.recordings import (
     Broken,
     BrokenClip,
     Clip,
     EmptyClip,
+    Outcome,
     Recording,
-    coordinates,
-    table,
+    Source,
 )
-from skeletons.archives.text import Words
+from skeletons.archives.text import Words, coordinates, table
 from skeletons.clips.layout import Layout
 
 BODIES = "file"
@@ -37,65 +38,56 @@ _VIEWS = "LMR"
 _INTEGER = re.compile(r"\s*-?\d{1,9}\s*", re.ASCII)
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The videos of the archives with the clips of their label files, both sorted by name, and what
-    cannot be used.
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The videos of the archives with the clips of their label files, and what cannot be used.
 
-    `interval` says which rows of the video `start,end` mean: "half_open" [start, end) counted from
-    0, "inclusive" start to end counted from 1. A label file without its video is passed over, as
-    videos may be had in parts. Raises ArchiveError for an unreadable archive or label file.
+    The option `interval` says which rows of the video `start,end` mean: "half_open" [start, end)
+    counted from 0, "inclusive" start to end counted from 1. A label file without its video is
+    passed over, as videos may be had in parts. Raises ArchiveError for an unreadable archive, label
+    file or split list.
     """
+    interval = source.options.get("interval", INTERVALS[0])
     if interval not in INTERVALS:
         raise UserError(f"interval {interval!r} is none of {', '.join(INTERVALS)}")
     files: dict[str, tuple[archive.Member, str]] = {}
-    for member, text in archive.texts(labels, ".txt"):
+    for member, text in archive.texts(source.labels, ".txt"):
         if member.stem in files:
             first = files[member.stem][0].place
-            raise archive.ArchiveError(f"{member.place}: {first} has this name too; remove one")
+            raise ArchiveError(f"{member.place}: {first} has this name too; remove one")
         files[member.stem] = member, text
-    recordings, broken = [], []
-    for member in (member for path in skeletons for member in archive.members(path, ".txt")):
+    lists = {path.name: split_list(path) for path in source.splits}
+    for member in source.members(".txt"):
         video = member.stem
         parts = _NAME.fullmatch(video)
         if not parts or video not in files:
             reason = "no label file of this name" if parts else "the name is not NNNN-V or AxxNyy-V"
-            broken.append(Broken(video, member.place, None, reason))
+            yield Broken(video, member.place, None, reason)
             continue
         label_file, text = files[video]
         subject, camera = int(parts["subject"] or 0), _VIEWS.index(parts["view"]) + 1
+        sides = tuple((name, of.get(video, -1)) for name, of in lists.items())
         clips = []
         lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         if not lines:
-            broken.append(Broken(video, label_file.place, None, "no action in this label file"))
+            yield Broken(video, label_file.place, None, "no action in this label file")
         for index, (number, line) in enumerate(lines):
             name = f"{video}-{index:03}"
             try:
-                label, rows = _parse_label(line, classes=classes, interval=interval)
+                label, rows = _parse_label(line, classes=source.classes, interval=interval)
             except BrokenClip as error:
-                broken.append(Broken(name, label_file.place, number, error.reason))
+                yield Broken(name, label_file.place, number, error.reason)
             else:
-                clip = Clip(name, label, subject, camera, 0, 0, rows, label_file.place, number)
-                clips.append(clip)
+                place = label_file.place, number
+                clips.append(Clip(name, label, subject, camera, 0, 0, rows, *place, sides))
         if clips:
-            clips.sort(key=lambda clip: clip.name)
-            recordings.append(Recording(member, tuple(clips)))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+            yield Recording(member, tuple(clips))
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
     """The recording's clips, each with its bodies (M, T, V, 3), or why it is broken. A clip without
     any body is an EmptyClip.
     """
-    try:
-        words, starts, ends = _table(data, layout)
-    except BrokenClip as error:
-        for clip in recording.clips:
-            yield clip, error
-        return
+    words, starts, ends = _table(data, layout)
     for clip in recording.clips:
         start, end = clip.rows or (0, len(starts))
         try:
@@ -109,6 +101,30 @@ def read(
             yield clip, error
         else:
             yield clip, bodies
+
+
+def split_list(path: Path) -> dict[str, int]:
+    """The videos of a split list and their sides, 1 train or 0 test.
+
+    It is a header line that contains "Training", a line of names separated by commas, another
+    header, a line of names. Raises ArchiveError when it is not that, or a name is on both sides.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise ArchiveError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{path}: {error}") from None
+    if len(lines) != 4 or "Training" not in lines[0] or "Training" in lines[2]:
+        raise ArchiveError(
+            f"{path}: not a split list: a line with 'Training', names, a second header, names"
+        )
+    train, test = (
+        {name.strip() for name in line.split(",") if name.strip()} for line in lines[1::2]
+    )
+    if train & test:
+        raise ArchiveError(f"{path}: {min(train & test)} is in both lists")
+    return {**dict.fromkeys(train, 1), **dict.fromkeys(test, 0)}
 
 
 def parse(data: bytes, layout: Layout) -> NDArray[np.float64]:

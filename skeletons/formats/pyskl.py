@@ -10,16 +10,21 @@ are split lists, as `xsub`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from skeletons.archives import npy, pickled
 from skeletons.archives.archive import ArchiveError
-from skeletons.archives.recordings import Broken, BrokenClip, Clip, EmptyClip, Recording
+from skeletons.archives.recordings import (
+    Broken,
+    BrokenClip,
+    Clip,
+    EmptyClip,
+    Outcome,
+    Recording,
+    Source,
+)
 from skeletons.clips.layout import Layout
 from skeletons.formats.ntu import named
 
@@ -28,18 +33,13 @@ SPLITS = True
 _LIST = re.compile(r"(?:(?P<name>[^/]+)_)?(?P<side>train|val|test)")
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The clips of the pickles, sorted by name, and those that cannot be used. A pickle is read
-    whole, and what it holds stays in memory.
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The clips of the pickles, and those that cannot be used. A pickle is read whole, and what it
+    holds stays in memory.
 
-    `labels` and `interval` are for other formats. Raises ArchiveError for a file that is not as
-    above.
+    Raises ArchiveError for a file that is not as above.
     """
-    recordings: list[Recording] = []
-    broken: list[Broken] = []
-    for path in skeletons:
+    for path in source.skeletons:
         content = pickled.load(path)
         if isinstance(content, list):
             raise ArchiveError(
@@ -52,37 +52,28 @@ def plan(
         for index, annotation in enumerate(content["annotations"]):
             place = f"annotations[{index}]"
             if annotation is None:
-                reason = "its annotation is None"
-                broken.append(Broken(place, str(path), None, reason, stops=False))
+                yield Broken(place, str(path), None, "its annotation is None", stops=False)
                 continue
             try:
-                clip, keypoint = _clip(path, place, annotation, classes)
+                clip, keypoint = _clip(path, place, annotation, source.classes)
             except BrokenClip as error:
-                broken.append(Broken(place, str(path), None, error.reason))
+                yield Broken(place, str(path), None, error.reason)
                 continue
             clip = clip._replace(sides=tuple(sides.get(clip.name, {}).items()))
             member = npy.held(keypoint.data, str(path), clip.name, keypoint.dtype, keypoint.shape)
-            recordings.append(Recording(member, (clip,)))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+            yield Recording(member, (clip,))
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clip with its bodies (M, T, V, 3), or why it is broken.
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clip with its bodies (M, T, V, 3).
 
     Raises ArchiveError where it has other joints than the layout.
     """
-    (clip,) = recording.clips
-    try:
-        bodies = npy.numbers(data, recording.member)
-        npy.check_joints(recording.member, bodies.shape[2], layout)
-        if not bodies.any():
-            raise EmptyClip("no body: all coordinates are zero")
-    except BrokenClip as error:
-        yield clip, error
-    else:
-        yield clip, bodies
+    bodies = npy.numbers(data, recording.member)
+    npy.check_joints(recording.member, bodies.shape[2], layout)
+    if not bodies.any():
+        raise EmptyClip("no body: all coordinates are zero")
+    yield recording.clips[0], bodies
 
 
 def _sides(path: Path, lists: Any) -> dict[str, dict[str, int]]:

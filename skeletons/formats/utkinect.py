@@ -24,10 +24,11 @@ from skeletons.archives.recordings import (
     BrokenClip,
     Clip,
     EmptyClip,
+    Outcome,
     Recording,
-    coordinates,
-    table,
+    Source,
 )
+from skeletons.archives.text import coordinates, table
 from skeletons.clips.layout import Layout
 
 BODIES = "file"
@@ -42,54 +43,37 @@ _LINE = re.compile(r"(\w+):\s*(\d{1,6}|NaN)\s+(\d{1,6}|NaN)", re.ASCII)
 _TYPOS = {("s03_e01_push", "2556"): "3556"}  # of the owners' file
 
 
-def plan(
-    skeletons: Sequence[Path], labels: Sequence[Path], *, classes: int, interval: str
-) -> tuple[list[Recording], list[Broken]]:
-    """The recordings of the archives with the clips of the label file, both sorted by name, and
-    what cannot be used.
+def plan(source: Source) -> Iterator[Recording | Broken]:
+    """The recordings of the archives with the clips of the label file, and what cannot be used.
 
     The label file may lie beside the recordings. A block without its recording is passed over.
-    `interval` is for other formats. Raises ArchiveError for an unreadable archive.
     """
     clips: dict[str, dict[str, Clip]] = defaultdict(dict)
-    recordings, broken = [], []
-    for file, number, block, line in _lines(labels):
+    for file, number, block, line in _lines(source.labels):
         try:
-            clip = _clip(block, line, ACTIONS[:classes])._replace(file=file, line=number)
+            clip = _clip(block, line, ACTIONS[: source.classes])._replace(file=file, line=number)
             if clip.name in clips[block]:
                 raise BrokenClip(f"line {clips[block][clip.name].line} has this clip too")
         except BrokenClip as error:
             stops = not isinstance(error, EmptyClip)
             name = f"{block}_{line.partition(':')[0]}"
-            broken.append(Broken(name, file, number, error.reason, stops))
+            yield Broken(name, file, number, error.reason, stops)
         else:
             clips[block][clip.name] = clip
-    for member in (member for path in skeletons for member in archive.members(path, ".txt")):
+    for member in source.members(".txt"):
         stem = _RECORDING.fullmatch(member.stem)
         if stem and clips[stem[1]]:
-            recordings.append(Recording(member, tuple(sorted(clips[stem[1]].values()))))
+            yield Recording(member, tuple(clips[stem[1]].values()))
         elif not member.stem.startswith("actionLabel"):
             reason = f"no clip of it in {_LABELS}" if stem else "the name is not joints_sSS_eEE"
-            broken.append(Broken(member.stem, member.place, None, reason))
-    return sorted(recordings, key=lambda recording: recording.clips[0].name), broken
+            yield Broken(member.stem, member.place, None, reason)
 
 
-def read(
-    data: bytes, recording: Recording, *, layout: Layout, classes: int
-) -> Iterator[tuple[Clip, NDArray[np.float64] | BrokenClip]]:
-    """The recording's clips, each with its body (1, T, V, 3), or why it is broken.
-
-    `classes` is for formats that state the label in the recording.
-    """
-    try:
-        numbers, body = parse(data, joints=layout.joints)
-    except BrokenClip as error:
-        for clip in recording.clips:
-            yield clip, error
-        return
+def read(data: bytes, recording: Recording, *, layout: Layout, classes: int) -> Iterator[Outcome]:
+    """The recording's clips, each with its body (1, T, V, 3), or why it is broken."""
+    numbers, body = parse(data, joints=layout.joints)
     for clip in recording.clips:
-        assert clip.rows is not None
-        first, last = clip.rows[0], clip.rows[1] - 1
+        first, last = numbers[[0, -1]] if clip.rows is None else (clip.rows[0], clip.rows[1] - 1)
         if first < numbers[0] or last > numbers[-1]:
             reason = f"the recording has frames {numbers[0]:.0f} to {numbers[-1]:.0f}"
             yield clip, BrokenClip(reason, clip.line, clip.file)

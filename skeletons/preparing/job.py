@@ -11,7 +11,7 @@ import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
@@ -27,11 +27,9 @@ from errors import UserError
 from machine.host import atomic
 from skeletons import formats
 from skeletons.archives.archive import ArchiveError
-from skeletons.archives.recordings import Broken, Clip, Recording, counted
-from skeletons.clips import protocols, store
-from skeletons.clips.layout import Layout
-from skeletons.preparing import format_checks
-from skeletons.preparing.make_clips import Counts, Group, Task, read_group
+from skeletons.archives.recordings import Broken, Clip, Recording, Source, counted
+from skeletons.clips import store
+from skeletons.preparing.make_clips import Counts, Group, Recipe, read_group
 from skeletons.preparing.workers import start_workers
 from skeletons.preparing.writer import Writer
 
@@ -48,26 +46,38 @@ class BrokenClips(UserError):
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A dataset as it is distributed.
+class Job:
+    """A dataset to prepare: how its clips are made, its archives, and what must be there.
 
-    `format` names the module that reads its archives, of which `skeletons` hold the recordings and
-    `labels` the label files, where the format has them; `splits` are its split lists. `leave_out`
-    is a list of clips to skip, one a line. `joints` are, for each joint of the recordings in their
-    order, its number in the layout (None: it has no such joint); empty when they have the layout's
-    joints in its order. `expected` are the numbers of clips, setups and cameras
-    of the complete dataset, as far as they are known.
+    `skeletons` are the archives of the recordings, `labels` those of label files, `splits` split
+    lists and `options` settings, where the format has them. `leave_out` is a list of clips to skip,
+    one a line. `expected` are the numbers of clips, setups and cameras of the complete dataset, as
+    far as they are known; fewer are an error if `require_complete`. `on_error` says what broken
+    clips do: "stop", after all were found, or "skip". A worker reads `group` bytes of text at a
+    time and a file of the store holds `shard` frames.
     """
 
-    format: str
-    layout: Layout
-    classes: int
+    recipe: Recipe
     skeletons: Sequence[Path]
     labels: Sequence[Path] = ()
     splits: Sequence[Path] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
     leave_out: Path | None = None
-    joints: Sequence[int | None] = ()
-    expected: Mapping[str, int | None] | None = None
+    expected: Mapping[str, int | None] = field(default_factory=dict)
+    require_complete: bool = False
+    on_error: str = "stop"
+    group: int = GROUP
+    shard: int = store.SHARD
+
+
+class Plan(NamedTuple):
+    """The recordings of a dataset, what of it cannot be used, and how many clips are `listed` to be
+    left out.
+    """
+
+    recordings: list[Recording]
+    unusable: list[Broken]
+    listed: int
 
 
 class Report(NamedTuple):
@@ -86,88 +96,42 @@ class Report(NamedTuple):
 
 
 def prepare(
-    output: Path,
-    dataset: Dataset,
-    *,
-    require_complete: bool = False,
-    max_frames: int = 300,
-    interval: str = "half_open",
-    keepbits: int | None = None,
-    on_error: str = "stop",
-    executor: str = "processes",
-    workers: int = 2,
-    scratch: Path,
-    group: int = GROUP,
-    shard: int = store.SHARD,
+    output: Path, job: Job, *, scratch: Path, executor: str = "processes", workers: int = 2
 ) -> Report:
     """Prepare the clips of a dataset and write them to the store `output`, replacing it whole or
     not at all.
 
-    Of a clip of more than `max_frames` the centre is kept. `interval` is for formats that cut
-    videos. `keepbits` keeps that many of the 23 bits of each float's mantissa (a smaller store),
-    None all. `on_error` says what broken clips do: "stop", after all were found, or "skip".
     `executor` is "processes", of which there are `workers`, or the address of a Dask scheduler
-    whose workers see the same files. `scratch` is a folder for unfinished work; a worker reads
-    `group` bytes of text at a time and a file of the store holds `shard` frames.
-
-    Neither the executor nor the workers change a byte of the result. After an interruption the same
-    call goes on; a second call for the same output waits for the first.
+    whose workers see the same files. `scratch` is a folder for unfinished work. Neither the
+    executor nor the workers change a byte of the result. After an interruption the same call goes
+    on; a second call for the same output waits for the first.
 
     Raises ArchiveError for an unreadable archive, BrokenClips for these, and UserError for a full
     disk, a fault of the format module and the like.
     """
-    if on_error not in ("stop", "skip"):
-        raise UserError(f"on_error {on_error!r} is neither 'stop' nor 'skip'")
-    if keepbits is not None and not 1 <= keepbits <= 23:
-        raise UserError(f"keepbits {keepbits} is not within 1 to 23")
-    module = formats.load(dataset.format)
-    if dataset.joints:
-        dataset.layout.order_of(dataset.joints)
+    _check(job)
     work = scratch.absolute() / f"prepare-{output.stem}"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         # Before the plan, of which forked workers would hold copies.
         with start_workers(executor, workers) as (executing, slots), FileLock(f"{work}.lock"):
-            recordings, unusable = module.plan(
-                dataset.skeletons, dataset.labels, classes=dataset.classes, interval=interval
-            )
-            format_checks.check_plan(dataset.format, recordings)
-            memberships = _memberships(dataset.splits)
-            recordings, listed = _leave_out(recordings, dataset.leave_out)
-            planned = [clip for recording in recordings for clip in recording.clips]
-            _missing(planned, dataset.expected or {}, require_complete)
-            task = Task(
-                root=Path.cwd(),
-                format=dataset.format,
-                layout=dataset.layout,
-                classes=dataset.classes,
-                max_frames=max_frames,
-                keepbits=keepbits,
-                joints=tuple(dataset.joints),
-            )
-            folder = work / _identity(task, recordings, memberships, group, shard)
+            plan = _plan(job)
             writer = Writer(
-                folder,
-                frame=(dataset.layout.bodies, dataset.layout.joints, 3),
-                keepbits=keepbits,
-                shard=shard,
+                work / _identity(job, plan),
+                frame=(job.recipe.layout.bodies, job.recipe.layout.joints, 3),
+                keepbits=job.recipe.keepbits,
+                shard=job.shard,
             )
-            groups = _run(
-                task, _cut(recordings, group), unusable, on_error, writer, executing, slots
-            )
-            broken = tuple(sorted(unusable + _broken(groups)))
-            clips = [clip for g in groups for clip in g.clips]
+            groups = _read(job, plan, writer, executing, slots)
             try:
-                _check_broken(broken, on_error, clips=len(clips), listed=listed)
-                missing = _missing(
-                    [clip for clip, _, _ in clips], dataset.expected or {}, require_complete
-                )
+                report = _report(job, plan, groups)
             except UserError:
                 shutil.rmtree(work)
                 raise
-            _finish(writer, dataset, clips, recordings, memberships, keepbits, shard)
+            _finish(job, writer)
             atomic.place(writer.store, output)
             shutil.rmtree(work)  # with what runs of other parameters left of this output
+            return report
     except OSError as error:
         reason = atomic.reason(error, output)
         raise UserError(
@@ -177,31 +141,27 @@ def prepare(
         raise UserError(
             "a worker process was killed (out of memory?); run again: finished parts are kept"
         ) from error
-    counts = reduce(Counts.plus, (g.counts for g in groups))
-    return Report(
-        clips=len(clips),
-        frames=sum(frames for _, _, frames in clips),
-        listed=listed,
-        broken=broken,
-        missing=missing,
-        rule=module.BODIES,
-        kept=counts.kept,
-        dropped=counts.dropped,
-        empty_frames=counts.empty_frames,
-        absent_joints=tuple(joint for joint, seen in enumerate(counts.seen) if not seen),
-    )
 
 
-def _memberships(splits: Sequence[Path]) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
-    found = {}
-    for path in splits:
-        try:
-            found[path.name] = protocols.split_list(path.read_text("utf-8-sig"))
-        except OSError as error:
-            raise ArchiveError(f"{path}: {error.strerror}") from None
-        except (UserError, UnicodeDecodeError) as error:
-            raise ArchiveError(f"{path}: {error}") from None
-    return found
+def _check(job: Job) -> None:
+    """Raise UserError for parameters that cannot be."""
+    recipe = job.recipe
+    if job.on_error not in ("stop", "skip"):
+        raise UserError(f"on_error {job.on_error!r} is neither 'stop' nor 'skip'")
+    if recipe.keepbits is not None and not 1 <= recipe.keepbits <= 23:
+        raise UserError(f"keepbits {recipe.keepbits} is not within 1 to 23")
+    formats.load(recipe.format)
+    if recipe.joints:
+        recipe.layout.order_of(recipe.joints)
+
+
+def _plan(job: Job) -> Plan:
+    """The recordings to read; UserError where they cannot be complete and have to be."""
+    source = Source(job.skeletons, job.recipe.classes, job.labels, job.splits, job.options)
+    recordings, unusable = formats.plan(job.recipe.format, source)
+    recordings, listed = _leave_out(recordings, job.leave_out)
+    _missing(job, [clip for recording in recordings for clip in recording.clips])
+    return Plan(recordings, unusable, listed)
 
 
 def _leave_out(recordings: list[Recording], leave_out: Path | None) -> tuple[list[Recording], int]:
@@ -221,19 +181,19 @@ def _leave_out(recordings: list[Recording], leave_out: Path | None) -> tuple[lis
     return kept, listed
 
 
-def _missing(clips: list[Clip], expected: Mapping[str, int | None], required: bool) -> str:
-    """What these clips lack of the complete dataset, in words; a UserError if `required`."""
+def _missing(job: Job, clips: Sequence[Clip]) -> str:
+    """What these clips lack of the complete dataset, in words; a UserError if it is required."""
     gaps = []
-    due = expected.get("clips") or 0
+    due = job.expected.get("clips") or 0
     if len(clips) < due:
         gaps.append(f"{due - len(clips):,} of {due:,} clips")
-    for field in ("setup", "camera"):
-        found = {getattr(clip, field) for clip in clips}
-        absent = sorted(set(range(1, (expected.get(f"{field}s") or 0) + 1)) - found)
+    for name in ("setup", "camera"):
+        found = {getattr(clip, name) for clip in clips}
+        absent = sorted(set(range(1, (job.expected.get(f"{name}s") or 0) + 1)) - found)
         if absent:
-            gaps.append(f"{field}{'s' * (len(absent) > 1)} {', '.join(map(str, absent))}")
+            gaps.append(f"{name}{'s' * (len(absent) > 1)} {', '.join(map(str, absent))}")
     missing = "; ".join(gaps)
-    if missing and required:
+    if missing and job.require_complete:
         raise UserError(
             f"the dataset is not complete: it lacks {missing}; bring the rest, or set "
             "prepare.require_complete: false"
@@ -241,10 +201,14 @@ def _missing(clips: list[Clip], expected: Mapping[str, int | None], required: bo
     return missing
 
 
-def _check_broken(broken: tuple[Broken, ...], on_error: str, *, clips: int, listed: int) -> None:
-    """Raise BrokenClips for clips that stop the work, or when no other clip is left."""
+def _report(job: Job, plan: Plan, groups: list[Group]) -> Report:
+    """What was prepared and what was not. Raises BrokenClips for clips that stop the work, or when
+    no other clip is left, and UserError where others are required.
+    """
+    clips = [clip for group in groups for clip in group.clips]
+    broken = tuple(sorted(plan.unusable + _broken(groups)))
     stopping = [entry for entry in broken if entry.stops]
-    if on_error == "stop" and stopping:
+    if job.on_error == "stop" and stopping:
         lines = "\n".join(f"  {entry}" for entry in stopping)
         raise BrokenClips(
             f"{counted(len(stopping), 'broken clip')}; mend or remove them, list them under "
@@ -254,19 +218,26 @@ def _check_broken(broken: tuple[Broken, ...], on_error: str, *, clips: int, list
     if not clips:
         first = f"; the first: {broken[0]}" if broken else ""
         raise BrokenClips(
-            f"no clip is left: {counted(len(broken), 'broken clip')}, {listed} on the list of "
+            f"no clip is left: {counted(len(broken), 'broken clip')}, {plan.listed} on the list of "
             f"clips to leave out{first}",
             broken,
         )
+    counts = reduce(Counts.plus, (group.counts for group in groups))
+    return Report(
+        clips=len(clips),
+        frames=sum(frames for _, _, frames in clips),
+        listed=plan.listed,
+        broken=broken,
+        missing=_missing(job, [clip for clip, _, _ in clips]),
+        rule=formats.load(job.recipe.format).BODIES,
+        kept=counts.kept,
+        dropped=counts.dropped,
+        empty_frames=counts.empty_frames,
+        absent_joints=tuple(joint for joint, seen in enumerate(counts.seen) if not seen),
+    )
 
 
-def _identity(
-    task: Task,
-    recordings: list[Recording],
-    memberships: Mapping[str, tuple[frozenset[str], frozenset[str]]],
-    group: int,
-    shard: int,
-) -> str:
+def _identity(job: Job, plan: Plan) -> str:
     """A hash of all that determines the result: parameters, data, and the code of this package but
     the generators of synthetic archives.
     """
@@ -275,9 +246,8 @@ def _identity(
     for path in sorted(root.glob("[!_s]*/*.py")):
         digest.update(f"{path.relative_to(root)}".encode() + path.read_bytes())
     versions = (np.__version__, zarr.__version__, numcodecs.__version__)
-    sides = {name: [sorted(side) for side in both] for name, both in memberships.items()}
-    digest.update(repr((versions, task._replace(root=Path()), sides, group, shard)).encode())
-    for member, clips in recordings:
+    digest.update(repr((versions, job.recipe, job.group, job.shard)).encode())
+    for member, clips in plan.recordings:
         digest.update(repr((member.name, member.size, member.stamp, clips)).encode())
     return digest.hexdigest()[:16]
 
@@ -295,33 +265,25 @@ def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
     return groups
 
 
-def _run(
-    task: Task,
-    groups: list[list[Recording]],
-    unusable: list[Broken],
-    on_error: str,
-    writer: Writer,
-    executing: Executor,
-    slots: int,
-) -> list[Group]:
-    """Read the groups that the writer lacks and give them to it in order; all groups.
-
-    No more than `slots` groups are read or wait for an earlier one. Once a clip is broken that
-    stops the work, others are only looked for.
+def _read(job: Job, plan: Plan, writer: Writer, executing: Executor, slots: int) -> list[Group]:
+    """All groups, of which `slots` at once are read or wait for an earlier one. Once a clip is
+    broken that stops the work, others are only looked for.
     """
+    groups = _cut(plan.recordings, job.group)
     found = list(writer.groups)
-    stops = on_error == "stop" and any(b.stops for b in [*unusable, *_broken(found)])
+    stops = job.on_error == "stop" and any(b.stops for b in [*plan.unusable, *_broken(found)])
     waiting = deque(groups[len(found) :])
     pending: deque[Future[tuple[Group, NDArray[np.float32]]]] = deque()
     clips = [sum(len(recording.clips) for recording in group) for group in groups]
     with tqdm(total=sum(clips), initial=sum(clips[: len(found)]), unit="clip", disable=None) as bar:
         while waiting or pending:
             while waiting and len(pending) < slots:
-                pending.append(executing.submit(read_group, task, waiting.popleft(), not stops))
+                task = waiting.popleft(), job.recipe, Path.cwd(), not stops
+                pending.append(executing.submit(read_group, *task))
             group, frames = pending.popleft().result()
             if not stops:
                 writer.add(group, frames)
-            stops |= on_error == "stop" and any(entry.stops for entry in group.broken)
+            stops |= job.on_error == "stop" and any(entry.stops for entry in group.broken)
             bar.update(clips[len(found)])
             found.append(group)
     if not stops:
@@ -333,49 +295,37 @@ def _broken(groups: list[Group]) -> list[Broken]:
     return [entry for group in groups for entry in group.broken]
 
 
-def _finish(
-    writer: Writer,
-    dataset: Dataset,
-    clips: list[tuple[Clip, int, int]],
-    recordings: list[Recording],
-    memberships: Mapping[str, tuple[frozenset[str], frozenset[str]]],
-    keepbits: int | None,
-    shard: int,
-) -> None:
+def _finish(job: Job, writer: Writer) -> None:
     """Write what the store has beside its frames."""
-    sources = {
-        clip.name: recording.member.stem for recording in recordings for clip in recording.clips
+    made = [made for group in writer.groups for made in group.clips]
+    clips = [clip for clip, _, _ in made]
+    layout = job.recipe.layout
+    sides = [dict(clip.sides) for clip in clips]
+    columns = {}
+    for name, first in clips[0].columns:
+        kind = np.int32 if isinstance(first, int) else store.TEXT
+        columns[name] = np.array([dict(clip.columns)[name] for clip in clips], kind)
+    numbers = {
+        field: np.array([getattr(clip, field) for clip in clips], np.int32)
+        for field in ("label", "subject", "camera", "setup", "replication")
     }
-    stated = {name for clip, _, _ in clips for name, _ in clip.sides}
-    splits = {
-        name: np.array([dict(clip.sides).get(name, -1) for clip, _, _ in clips], np.int8)
-        for name in sorted(stated)
-    }
-    for name, (train, test) in memberships.items():
-        sides = [
-            1 if source in train else 0 if source in test else -1
-            for source in (sources[clip.name] for clip, _, _ in clips)
-        ]
-        splits[name] = np.array(sides, np.int8)
-    fields = {
-        field: np.array([getattr(clip, field) for clip, _, _ in clips], np.int32)
-        for field in store.FIELDS
-        if field != "raw_frames"
-    }
-    fields["raw_frames"] = np.array([raw_frames for _, raw_frames, _ in clips], np.int32)
-    columns: dict[str, list[int | str]] = {}
-    for clip, _, _ in clips:
-        for name, value in clip.columns:
-            columns.setdefault(name, []).append(value)
     store.finish(
         writer.store,
-        offsets=np.cumsum([0] + [frames for _, _, frames in clips], dtype=np.int64),
-        fields=fields,
-        name=[clip.name for clip, _, _ in clips],
-        columns=columns,
-        splits=splits,
-        layout=dataset.layout,
-        attributes={"classes": dataset.classes, "format": dataset.format},
-        keepbits=keepbits,
-        shard=shard,
+        store.Clips(
+            frames=np.empty((0, layout.bodies, layout.joints, 3), np.float32),
+            offsets=np.cumsum([0] + [frames for _, _, frames in made], dtype=np.int64),
+            name=np.array([clip.name for clip in clips], store.TEXT),
+            raw_frames=np.array([raw_frames for _, raw_frames, _ in made], np.int32),
+            splits={
+                name: np.array([of.get(name, -1) for of in sides], np.int8)
+                for name in sorted(set().union(*sides))
+            },
+            layout=layout,
+            classes=job.recipe.classes,
+            columns=columns,
+            **numbers,
+        ),
+        format=job.recipe.format,
+        keepbits=job.recipe.keepbits,
+        shard=job.shard,
     )

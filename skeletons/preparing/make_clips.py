@@ -1,4 +1,6 @@
-"""Read a group of recordings and normalise their clips: the task of a worker."""
+"""From a recording to its clips in normal form: the one way, for `prepare`, whose workers make
+groups of them, and for whatever else takes recordings.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,26 +15,115 @@ from machine.host.memory import keep_freed_memory
 from skeletons import formats
 from skeletons.archives import archive
 from skeletons.archives.archive import ArchiveError
-from skeletons.archives.recordings import Broken, BrokenClip, Clip, EmptyClip, Recording, counted
+from skeletons.archives.recordings import (
+    Broken,
+    BrokenClip,
+    Clip,
+    EmptyClip,
+    Outcome,
+    Recording,
+    counted,
+)
 from skeletons.clips.layout import Layout
-from skeletons.preparing import format_checks
 from skeletons.preparing.normalise import arrange, choose_bodies, normalise
 
 _KEPT = 64 << 20  # bytes of freed memory: several times the largest array of a parsed text
 
 
-class Task(NamedTuple):
-    """What all groups share. `root` is the folder that relative paths of archives start from;
-    `joints` are as in a dataset.
+class Recipe(NamedTuple):
+    """How clips are made of a dataset's recordings.
+
+    `format` names the module that reads them. `joints` are, for each joint of the recordings in
+    their order, its number in the layout (None: it has no such joint); empty when they have the
+    layout's joints in its order. Of a clip of more than `max_frames` the centre is kept. `keepbits`
+    keeps that many of the 23 bits of each float's mantissa, None all.
     """
 
-    root: Path
     format: str
     layout: Layout
     classes: int
-    max_frames: int
-    keepbits: int | None
     joints: tuple[int | None, ...] = ()
+    max_frames: int = 300
+    keepbits: int | None = None
+
+
+class Window(NamedTuple):
+    """A clip, or a part of it: `start` and `end` are frames of it (from 0, the last excluded), of
+    `raw_frames` in all; `frames` (T, M, V, 3) are in normal form, made of the `bodies` (M, T, V, 3)
+    that are kept, where `dropped` others are.
+    """
+
+    clip: Clip
+    start: int
+    end: int
+    raw_frames: int
+    dropped: int
+    bodies: NDArray[np.float64]
+    frames: NDArray[np.float32]
+
+
+def make_clips(
+    recording: Recording, recipe: Recipe, *, root: Path = Path(), every: int | None = None
+) -> Iterator[Window | Broken]:
+    """The clips of a recording in normal form, each whole or its central frames, or why it is
+    broken; `root` is the folder that the archive's relative path starts from.
+
+    With `every`, the windows of so many frames instead that follow one another in a clip, but those
+    in which there is nobody.
+    """
+    layout, place = recipe.layout, recording.member.place
+    rule, prepared = formats.load(recipe.format).BODIES, formats.is_prepared(recipe.format)
+    for clip, bodies in _read(recording, recipe, root):
+        if isinstance(bodies, BrokenClip):
+            stops = not isinstance(bodies, EmptyClip)
+            yield Broken(clip.name, bodies.file or place, bodies.line, bodies.reason, stops)
+            continue
+        if recipe.joints:
+            bodies = bodies[:, :, layout.order_of(recipe.joints)]
+        raw_frames = bodies.shape[1]
+        for start, end in _cut(raw_frames, recipe.max_frames, every):
+            central = bodies[:, start:end]
+            kept = choose_bodies(central, rule, layout.bodies)
+            if kept.any():
+                frames = arrange(kept) if prepared else normalise(kept, layout)
+                if recipe.keepbits is not None:
+                    frames = BitRound(recipe.keepbits).encode(frames).view(np.float32)
+                dropped = _present(central) - _present(kept) if len(central) > len(kept) else 0
+                yield Window(clip, start, end, raw_frames, dropped, kept, frames)
+            elif every is None and raw_frames > recipe.max_frames:
+                reason = f"in the central {recipe.max_frames} of {counted(raw_frames, 'frame')}"
+                file = clip.file or place
+                yield Broken(clip.name, file, clip.line, f"no body {reason}", stops=False)
+            elif every is None:
+                yield Broken(clip.name, place, None, "no body: all coordinates are zero")
+
+
+def _read(recording: Recording, recipe: Recipe, root: Path) -> Iterator[Outcome]:
+    """The clips of a recording with their bodies, as the format gives them."""
+    try:
+        data = archive.read(recording.member, root)
+    except ArchiveError as error:
+        return iter([(clip, BrokenClip(str(error))) for clip in recording.clips])
+    layout = recipe.layout
+    if recipe.joints:
+        layout = replace(layout, joints=len(recipe.joints))
+    return formats.read(recipe.format, data, recording, layout=layout, classes=recipe.classes)
+
+
+def _cut(frames: int, max_frames: int, every: int | None) -> list[tuple[int, int]]:
+    """The first frames of windows of a clip and those after their last."""
+    if every is None:
+        start = max(frames - max_frames, 0) // 2
+        return [(start, min(start + max_frames, frames))]
+    return [(start, min(start + every, frames)) for start in range(0, frames, every)]
+
+
+def _present(bodies: NDArray[np.float64]) -> int:
+    """How many of the bodies (M, T, V, 3) are in some frame."""
+    return int(bodies.any(axis=(1, 2, 3)).sum())
+
+
+# ---- Groups --------------------------------------------------------------------------------------
 
 
 class Counts(NamedTuple):
@@ -70,33 +161,26 @@ class Group(NamedTuple):
 
 
 def read_group(
-    task: Task, recordings: list[Recording], keep: bool
+    recordings: list[Recording], recipe: Recipe, root: Path, keep: bool
 ) -> tuple[Group, NDArray[np.float32]]:
     """A group of recordings and the frames (F, M, V, 3) of its clips, one clip after the other;
     unless `keep`, only its broken clips.
     """
     keep_freed_memory(_KEPT)
-    layout, module = task.layout, formats.load(task.format)
-    prepared = formats.is_prepared(task.format)
+    layout = recipe.layout
     clips: list[tuple[Clip, int, int]] = []
     broken: list[Broken] = []
     counts = Counts(0, 0, 0, [False] * layout.joints)
-    counts.seen[layout.centre] = prepared  # there it is the origin
+    counts.seen[layout.centre] = formats.is_prepared(recipe.format)  # there it is the origin
     parts = [np.empty((0, layout.bodies, layout.joints, 3), np.float32)]
     for recording in recordings:
-        for clip, outcome in _clips(task, module, recording):
-            if isinstance(outcome, BrokenClip):
-                stops = not isinstance(outcome, EmptyClip)
-                file = outcome.file or recording.member.place
-                broken.append(Broken(clip.name, file, outcome.line, outcome.reason, stops))
+        for made in make_clips(recording, recipe, root=root):
+            if isinstance(made, Broken):
+                broken.append(made)
             elif keep:
-                raw_frames, dropped, bodies = outcome
-                counts = counts.plus(_count(dropped, bodies, counts.seen))
-                part = arrange(bodies) if prepared else normalise(bodies, layout)
-                if task.keepbits is not None:
-                    part = BitRound(task.keepbits).encode(part).view(np.float32)
-                parts.append(part)
-                clips.append((clip, raw_frames, len(part)))
+                counts = counts.plus(_count(made.dropped, made.bodies, counts.seen))
+                parts.append(made.frames)
+                clips.append((made.clip, made.raw_frames, len(made.frames)))
     return Group(clips, broken, counts), np.concatenate(parts)
 
 
@@ -109,44 +193,3 @@ def _count(dropped: int, bodies: NDArray[np.float64], seen: list[bool]) -> Count
         seen = np.asarray(bodies.any(axis=(0, 1, 3))).tolist()
     empty_frames = present.shape[1] - int(np.count_nonzero(present.any(axis=0)))
     return Counts(int(np.count_nonzero(present.any(axis=1))), dropped, empty_frames, seen)
-
-
-def _present(bodies: NDArray[np.float64]) -> int:
-    """How many of the bodies (M, T, V, 3) are in some frame."""
-    return int(bodies.any(axis=(1, 2, 3)).sum())
-
-
-def _clips(
-    task: Task, module: formats.Format, recording: Recording
-) -> Iterator[tuple[Clip, tuple[int, int, NDArray[np.float64]] | BrokenClip]]:
-    """The clips of a recording, each with its number of frames, the number of bodies that are not
-    kept of it, and those (M, T, V, 3) that are, or why it is broken.
-    """
-    try:
-        data = archive.read(recording.member, task.root)
-    except ArchiveError as error:
-        for clip in recording.clips:
-            yield clip, BrokenClip(str(error))
-        return
-    layout = replace(task.layout, joints=len(task.joints)) if task.joints else task.layout
-    found = module.read(data, recording, layout=layout, classes=task.classes)
-    for clip, bodies in format_checks.check_clips(
-        found, task.format, recording, layout=layout, classes=task.classes, rule=module.BODIES
-    ):
-        if isinstance(bodies, BrokenClip):
-            yield clip, bodies
-            continue
-        if task.joints:
-            bodies = bodies[:, :, task.layout.order_of(task.joints)]
-        frames = bodies.shape[1]
-        start = max(frames - task.max_frames, 0) // 2
-        central = bodies[:, start : start + task.max_frames]
-        kept = choose_bodies(central, module.BODIES, task.layout.bodies)
-        if kept.any():
-            dropped = _present(central) - _present(kept) if len(central) > len(kept) else 0
-            yield clip, (frames, dropped, kept)
-        elif frames > task.max_frames:
-            reason = f"no body in the central {task.max_frames} of {counted(frames, 'frame')}"
-            yield clip, EmptyClip(reason, clip.line, clip.file)
-        else:
-            yield clip, BrokenClip("no body: all coordinates are zero")
