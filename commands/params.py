@@ -7,16 +7,15 @@ import argparse
 import json
 from typing import Any
 
-from pydantic.fields import FieldInfo
-
-from experiment.parameters import messages, params
-from experiment.parameters.schema import Dataset, Params, leaves
+from experiment.parameters import presets
+from experiment.parameters.schema import Dataset, Params, keys
+from experiment.parameters.types import names
 
 HEAD = """# Parameters
 
-`params.yaml` has everything that an experiment can vary; its values are in the column "default".
-`presets/paper.yaml` has the paper's. What there is to know of a dataset is in
-`datasets/<name>.yaml`. `python -m commands.params > docs/parameters.md` writes this page from
+`params.yaml` has everything that an experiment can vary. The columns "default" and "paper" have
+the values of `presets/default.yaml` and `presets/paper.yaml`; what there is to know of a dataset is
+in `datasets/<name>.yaml`. `python -m commands.params > docs/parameters.md` writes this page from
 `experiment/parameters/schema.py`, which refuses every other key, type and value.
 
 ## params.yaml
@@ -24,6 +23,13 @@ HEAD = """# Parameters
 | parameter | default | paper | allowed | meaning |
 | --- | --- | --- | --- | --- |
 """
+NOUNS = {"integer": "an integer", "number": "a number", "string": "text", "null": "null"}
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
 DATASETS = """
 ## datasets/&lt;name&gt;.yaml
 
@@ -43,39 +49,48 @@ def main() -> None:
 
 def page() -> str:
     """The page of all parameters."""
-    here, paper = params.read(), params.read("presets/paper.yaml")
+    default, paper = presets.values("default"), presets.values("paper")
     rows = [
-        [f"`{name}`", _value(here, name), _value(paper, name), messages.allowed(field), meaning]
-        for name, field, meaning in _rows(Params)
+        [name, _value(default, name), _value(paper, name), allowed(field), field["description"]]
+        for name, field in keys(Params).items()
     ]
     datasets = [
-        [f"`{name}`", _default(field), messages.allowed(field), meaning]
-        for name, field, meaning in _rows(Dataset)
+        [
+            name,
+            _shown(field["default"]) if "default" in field else "",
+            allowed(field),
+            field["description"],
+        ]
+        for name, field in keys(Dataset).items()
     ]
     return HEAD + _lines(rows) + DATASETS + _lines(datasets)
 
 
-def _rows(schema: type[Any]) -> list[tuple[str, FieldInfo, str]]:
-    """Keys that hold values, and entries under names: name, field and meaning."""
-    found = []
-    for name, field in leaves(schema):
-        inner, named = messages.section_of(field)
-        if inner is None or named:
-            found.append((name, field, messages.meaning(field)))
-    return found
+def allowed(field: dict[str, Any]) -> str:
+    """The values that a key may have, from its JSON schema; none of a section."""
+    if "anyOf" in field:
+        return " or ".join(map(allowed, field["anyOf"]))
+    if "enum" in field:
+        return f"one of {names(field['enum'])}"
+    match field.get("type"):
+        case "array":
+            return f"a list, of each: {allowed(field['items'])}"
+        case "boolean":
+            return "true or false"
+        case "object":
+            return "keys with values"
+        case None:
+            return ""
+    bounds = [f"{word} {field[bound]}" for bound, word in BOUNDS.items() if bound in field]
+    return ", ".join([NOUNS[field["type"]], *bounds])
 
 
-def _value(p: Params, name: str) -> str:
+def _value(values: Any, name: str) -> str:
     if "<" in name:
         return ""
-    value: Any = p
     for part in name.split("."):
-        value = getattr(value, part)
-    return "" if isinstance(value, dict) else _shown(value)
-
-
-def _default(field: FieldInfo) -> str:
-    return "" if field.is_required() else _shown(field.default)
+        values = values[part]
+    return "" if isinstance(values, dict) else _shown(values)
 
 
 def _shown(value: Any) -> str:
@@ -85,7 +100,8 @@ def _shown(value: Any) -> str:
 
 
 def _lines(rows: list[list[str]]) -> str:
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    """Rows of a table, without sections."""
+    return "".join(f"| {' | '.join([f'`{row[0]}`', *row[1:]])} |\n" for row in rows if row[-2])
 
 
 if __name__ == "__main__":

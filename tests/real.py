@@ -6,6 +6,7 @@ import pytest
 import yaml
 from clone import LINKED, ROOT
 
+from experiment.parameters import presets
 from skeletons.clips import store
 from skeletons.clips.store import Clips
 from stages import prepare, raw
@@ -20,7 +21,7 @@ def prepared(name: str, folder: Path) -> tuple[Clips, dict[str, dict]]:
     """
     if not (REAL / name).exists():
         pytest.skip(f"no {REAL / name}")
-    p = yaml.safe_load((ROOT / "presets/real.yaml").read_text())
+    p = presets.values("real")
     p["sources"] = dict.fromkeys(p["sources"], str(REAL / name))
     p["prepare"]["require_complete"] = True
     (folder / "params.yaml").write_text(yaml.safe_dump(p))

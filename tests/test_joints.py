@@ -8,7 +8,7 @@ from clone import ROOT
 from specimens import person, prepared, specimen
 
 from errors import UserError
-from experiment.parameters import params
+from experiment.parameters import params, presets
 
 ORDER = [*range(19, -1, -1)]
 FAULTS = {
@@ -33,13 +33,13 @@ def test_an_order_that_is_none_is_refused(tmp_path, joints, message):
     ("joints", "message"),
     [
         *FAULTS.values(),
-        ([*range(19), -1], "archives.joints.19 is -1, allowed: an integer, at least 0 or null"),
-        ([*range(19), 1.5], "archives.joints.19 is 1.5, allowed: an integer, at least 0 or null"),
+        ([*range(19), -1], "archives.joints.19 is -1: should be greater than or equal to 0"),
+        ([*range(19), 1.5], "archives.joints.19 is 1.5: should be a valid integer"),
         (ORDER, "archives.joints is not for synthetic archives"),
     ],
 )
 def test_check_refuses_it_by_the_datasets_file(tmp_path, joints, message):
-    values = yaml.safe_load((ROOT / "presets/nwucla.yaml").read_text())
+    values = presets.values("nwucla")
     values["sources"]["nwucla"] = "synthetic"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     entry = yaml.safe_load((ROOT / "datasets/nwucla.yaml").read_text())

@@ -18,7 +18,7 @@ from commands import label as command
 from commands.label import label
 from errors import UserError
 from experiment import artifacts
-from experiment.parameters import params
+from experiment.parameters import params, presets
 from learning.probing.probes import nearest
 from model.network.encoder import Encoder, save_encoder
 from skeletons.clips import store
@@ -33,7 +33,7 @@ RUN, ARCHIVE = "nwucla-xview", Path("data/raw/nwucla/all_sqe.zip")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder after `linear`, with an encoder of random weights."""
     folder = tmp_path_factory.mktemp("project")
-    values = yaml.safe_load((ROOT / "presets/nwucla.yaml").read_text())
+    values = presets.values("nwucla")
     update(values, {**TINY, "sources": {"nwucla": "synthetic", "pku2": "synthetic"}})
     update(values, {"synthetic": {"cameras": 3}, "supervised_runs": {}})
     values["supervised_runs"] = {}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from specimens import damaged, frames, prepared
 from test_normalise import naive
 
-from experiment.parameters import params
+from experiment.parameters import params, presets
 from model.network.encoder import load_encoder
 from skeletons import formats
 from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Source
@@ -197,7 +197,7 @@ def real(tmp_path_factory):
     if not REAL.exists():
         pytest.skip(f"no {REAL}")
     folder = tmp_path_factory.mktemp("real")
-    p = params.read(ROOT / "presets/nwucla.yaml", datasets=ROOT / "datasets")
+    p = params.checked(presets.values("nwucla"), datasets=ROOT / "datasets")
     entry = p.datasets["nwucla"]
     job = Job(
         Recipe(**p.recipe("nwucla")),
@@ -248,7 +248,7 @@ def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
 
 def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
     """The stages of the preset on a few synthetic clips: one body of 20 joints from end to end."""
-    p = yaml.safe_load((ROOT / "presets" / "nwucla.yaml").read_text())
+    p = presets.values("nwucla")
     update(p, TINY)
     update(p, {"sources": {"nwucla": "synthetic"}, "synthetic": {"cameras": 3}})
     update(p, {"views": {"temporal_mask": {"probability": 1.0, "kind": "energy", "weight": 0.5}}})

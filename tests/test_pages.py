@@ -39,10 +39,10 @@ ELSEWHERE = {
     ".github/workflows/ci.yml": ["make lint test"],
     "tests/test_pages.py::test_benchmarks_start": ["make bench"],
     "tests/test_pages.py::test_one_row_of_the_papers_table": [
-        "cp presets/paper.yaml params.yaml",
+        "python -m commands.preset paper",
         "dvc repro linear@ntu60-xsub",
     ],
-    "tests/test_pages.py::test_the_preset_of_nw_ucla": ["cp presets/nwucla.yaml params.yaml"],
+    "tests/test_pages.py::test_the_preset_of_nw_ucla": ["python -m commands.preset nwucla"],
     "tests/test_pages.py::test_the_sweep_of_nw_ucla": [
         "dvc exp run -S runs.nwucla-xview.protocol=val -S '~runs.nwucla-xview-bone' "
         "-S '~runs.nwucla-xview-motion' -S '~ensembles.nwucla-xview-3s' "
@@ -258,10 +258,10 @@ def test_commands_that_run_elsewhere_do() -> None:
 
 
 def would_run(clone: Clone, preset: str, *targets: str) -> set[str]:
-    """The stages that `dvc repro` runs from nothing after a preset is copied over params.yaml."""
+    """The stages that `dvc repro` runs from nothing after params.yaml is written from a preset."""
     before = (clone.path / "params.yaml").read_text()
     try:
-        run(clone, f"cp presets/{preset}.yaml params.yaml")
+        run(clone, f"python -m commands.preset {preset}")
         return clone.ran("repro", "--dry", "--force", *targets)
     finally:
         (clone.path / "params.yaml").write_text(before)
@@ -278,7 +278,7 @@ def test_the_sweep_of_nw_ucla(clone: Clone) -> None:
     setting, sweep = ELSEWHERE["tests/test_pages.py::test_the_sweep_of_nw_ucla"]
     params_file = clone.path / "params.yaml"
     before = params_file.read_text()
-    run(clone, "cp presets/nwucla.yaml params.yaml")
+    run(clone, "python -m commands.preset nwucla")
     queued = []
     try:
         for command in (setting.replace("exp run", "exp run --queue"), sweep):

@@ -1,17 +1,47 @@
 """The presets: whole experiments, and the paper's values in its own."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from clone import ROOT, update
+from dvc.utils.serialize import modify_yaml
 
-ROOT = Path(__file__).parent.parent
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+from commands import preset as command
+from errors import UserError
+from experiment.parameters import params, presets
+
+OTHERS = [name for name in presets.names() if name != "default"]
 
 
-def load(name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / name).read_text())
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the default's params.yaml and a dataset of the user's own as working directory;
+    its params.yaml.
+    """
+    (tmp_path / "params.yaml").write_text(presets.text(presets.values("default")))
+    (tmp_path / "datasets").mkdir()
+    for file in (ROOT / "datasets").glob("*.yaml"):
+        (tmp_path / "datasets" / file.name).write_text(file.read_text())
+        if file.stem == "ntu60":
+            (tmp_path / "datasets/mine.yaml").write_text(file.read_text())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "params.yaml"
+
+
+def load(file: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = params.load_yaml(file)
+    return loaded
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in values.items():
+        inner = isinstance(value, dict) and name not in presets.NAMED
+        found |= leaves(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return found
 
 
 def at(tree: Any, path: str) -> Any:
@@ -20,13 +50,91 @@ def at(tree: Any, path: str) -> Any:
     return tree
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
-def test_a_preset_is_an_experiment_alone_and_says_in_what_it_differs(preset: Path) -> None:
-    ours, default = load(f"presets/{preset.name}"), load("params.yaml")
-    assert set(ours) == set(default), "datasets are described once, in datasets/"
-    head = preset.read_text().partition("seed:")[0]
-    assert f"`cp presets/{preset.name} params.yaml`" in head
-    assert "differs from" in head
+def test_params_yaml_is_the_default_with_the_meanings_of_its_keys() -> None:
+    assert (ROOT / "params.yaml").read_text() == presets.text(presets.values("default"))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_preset_states_only_what_differs(name: str) -> None:
+    stated = leaves(load(ROOT / f"presets/{name}.yaml"))
+    default = leaves(presets.values("default"))
+    assert [key for key, value in stated.items() if default[key] == value] == []
+    whole = leaves(presets.values(name))
+    assert list(whole) == list(default)
+    assert {key: whole[key] for key in stated} == stated
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_params_yaml_is_written_from_a_preset_as_dvc_writes_it(project: Path, name: str) -> None:
+    command.write(name)
+    assert load(project) == presets.values(name)
+    before = project.read_text()
+    command.write(name)
+    assert project.read_text() == before
+    with modify_yaml(project) as values:
+        values["linear"]["lr"] = 0.125
+    lines = zip(before.splitlines(), project.read_text().splitlines(), strict=True)
+    (changed,) = [after for line, after in lines if line != after]
+    assert re.fullmatch(r"  lr: 0.125 +# learning rate of SGD at the start", changed)
+    command.write("default")
+    assert project.read_text() == (ROOT / "params.yaml").read_text()
+
+
+OWN = {
+    "sources": {"mine": "/data/mine", "pku2": "synthetic", "ntu60": "/data/ntu"},
+    "runs": {"mine": {"dataset": "mine", "protocol": "xsub", "stream": "joint"}},
+    "transfers": {"back": {"run": "ntu60-xsub", "target": "mine", "protocol": "xsub"}},
+    "ensembles": {"two": {"joint": "ntu60-xsub", "bone": "ntu60-xsub-bone", "motion": None}},
+    "machine": {"device": "cpu"},
+    "linear": {"lr": 0.5},
+}
+
+
+def test_the_users_own_stays(project: Path) -> None:
+    """With what it names, here ntu60 and two of its runs, which the preset has not."""
+    values = load(project)
+    update(values, OWN)
+    written = presets.text(values)
+    entry = "  # of the lab\n  mine: /data/mine  # in May\n"
+    project.write_text(written.replace("  mine: /data/mine\n", entry))
+    command.write("nwucla")
+    found, preset = load(project), presets.values("nwucla")
+    kept = {name: values["runs"][name] for name in ("ntu60-xsub", "ntu60-xsub-bone")}
+    assert found["sources"] == {
+        "nwucla": "archives", "mine": "/data/mine", "ntu60": "/data/ntu"
+    }  # fmt: skip
+    assert found["runs"] == {**preset["runs"], **OWN["runs"], **kept}
+    assert found["transfers"] == OWN["transfers"]
+    assert found["ensembles"] == {**preset["ensembles"], **OWN["ensembles"]}
+    assert found["machine"] == {**preset["machine"], "device": "cpu"}
+    assert found["linear"] == preset["linear"]
+    assert entry in project.read_text()
+    before = project.read_text()
+    command.write("nwucla")
+    assert project.read_text() == before
+    command.write("paper")  # its archives are where the user's are
+    assert load(project)["sources"]["ntu60"] == "/data/ntu"
+    assert load(project)["sources"]["pku2"] == "archives"
+    assert entry in project.read_text()
+    command.write("default")
+    assert load(project)["sources"]["ntu60"] == "synthetic"
+
+
+def test_comments_are_renewed_and_no_value(project: Path) -> None:
+    values = load(project)
+    update(values, OWN)
+    project.write_text(yaml.safe_dump(values, sort_keys=False))
+    command.write(None)
+    assert load(project) == values
+    assert "  lr: 0.5  # learning rate of SGD at the start\n" in project.read_text()
+
+
+def test_what_is_not_valid_is_not_written_over(project: Path) -> None:
+    project.write_text(project.read_text() + "mine: 3\n")
+    before = project.read_text()
+    with pytest.raises(UserError, match=r"^params.yaml: mine is unknown"):
+        command.write("paper")
+    assert project.read_text() == before
 
 
 PAPER = {
@@ -87,11 +195,11 @@ PAPER = {
 
 @pytest.mark.parametrize("path", PAPER)
 def test_the_paper_preset_is_the_paper(path: str) -> None:
-    assert at(load("presets/paper.yaml"), path) == PAPER[path]
+    assert at(presets.values("paper"), path) == PAPER[path]
 
 
 def test_the_paper_preset_runs_the_papers_tables() -> None:
-    paper = load("presets/paper.yaml")
+    paper = presets.values("paper")
     assert set(paper["sources"]) == {"ntu60", "ntu120", "pku1", "pku2"}
     assert "synthetic" not in paper["sources"].values()
     joint = {name for name, run in paper["runs"].items() if run["stream"] == "joint"}
@@ -108,7 +216,7 @@ def test_the_paper_preset_runs_the_papers_tables() -> None:
 
 
 def test_nwucla_at_paper_size_has_the_papers_network_and_length() -> None:
-    ours, paper = load("presets/nwucla-paper.yaml"), load("presets/paper.yaml")
+    ours, paper = presets.values("nwucla-paper"), presets.values("paper")
     assert ours["encoder"] == paper["encoder"]
     same = ("terms", "projection", "momentum", "temperature", "batch", "lr", "weight_decay")
     assert {k: ours["pretrain"][k] for k in same} == {k: paper["pretrain"][k] for k in same}
@@ -119,7 +227,7 @@ def test_nwucla_at_paper_size_has_the_papers_network_and_length() -> None:
 
 @pytest.mark.parametrize("name", ["nwucla", "nwucla-paper"])
 def test_nwucla_runs_the_three_streams_on_view_3(name: str) -> None:
-    p = load(f"presets/{name}.yaml")
+    p = presets.values(name)
     assert p["sources"] == {"nwucla": "archives"}
     assert {run["stream"] for run in p["runs"].values()} == {"joint", "bone", "motion"}
     assert {(r["dataset"], r["protocol"]) for r in p["runs"].values()} == {("nwucla", "xview")}
@@ -130,7 +238,7 @@ def test_nwucla_runs_the_three_streams_on_view_3(name: str) -> None:
 
 
 def test_real_runs_every_evaluation_on_three_datasets() -> None:
-    p, nwucla = load("presets/real.yaml"), load("presets/nwucla.yaml")
+    p, nwucla = presets.values("real"), presets.values("nwucla")
     sets = {"nwucla": "xview", "utkinect": "xsub", "msraction3d": "xsub"}
     assert p["sources"] == dict.fromkeys(sets, "archives")
     streams = {(run["dataset"], run["protocol"], run["stream"]) for run in p["runs"].values()}

@@ -1,13 +1,15 @@
-"""What a schema cannot see: values that are fine alone and not together, or not on this data."""
+"""Checks across keys, and against the prepared clips."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from errors import UserError
-from experiment.parameters import messages
-from experiment.parameters.schema import FIELDS, Dataset, Params
+from experiment.parameters.schema import FIELDS, Params
+from experiment.parameters.types import names
 from skeletons import formats, synthetic
 from skeletons.archives import zip_path
 from skeletons.clips import protocols
@@ -23,22 +25,17 @@ class Meaningless(UserError):
 
 
 def contradictions(p: Params) -> Iterator[str]:
-    """Mistakes of an experiment's parameters taken together: key, value and what is allowed."""
+    """Mistakes across keys, a line each: key, value and what is allowed."""
     yield from _datasets(p)
     yield from _runs(p)
     yield from _sizes(p)
 
 
 def warnings(p: Params) -> Iterator[str]:
-    """What is allowed and hardly meant, a line each."""
-    for name, epochs, milestones in (
-        ("pretrain", p.pretrain.epochs, p.pretrain.milestones),
-        ("pretrain.probe", p.pretrain.probe.epochs, p.pretrain.probe.milestones),
-        ("linear", p.linear.epochs, p.linear.milestones),
-        ("semi", p.semi.epochs, p.semi.milestones),
-        ("transfer", p.transfer.epochs, p.transfer.milestones),
-        ("supervised", p.supervised.epochs, p.supervised.milestones),
-    ):
+    """Warnings: legal settings that are probably a mistake, a line each."""
+    for name in ("pretrain", "pretrain.probe", "linear", "semi", "transfer", "supervised"):
+        section = attrgetter(name)(p)
+        epochs, milestones = section.epochs, section.milestones
         if milestones != sorted(set(milestones)):
             yield f"{name}.milestones is {milestones}: not in ascending order"
         if milestones and max(milestones) >= epochs:
@@ -55,9 +52,14 @@ def warnings(p: Params) -> Iterator[str]:
         ]
         if shared:
             yield (
-                f"transfers.{name}: {source} and {transfer.target} share {messages.names(shared)}: "
+                f"transfers.{name}: {source} and {transfer.target} share {names(shared)}: "
                 "the encoder may have been pretrained on the clips that test it"
             )
+
+
+def own(file: str) -> str:
+    """Where to put something of one's own, and what Git must know of it."""
+    return f"your own goes into {file}; `git add` a new file before a queued experiment"
 
 
 def device(p: Params) -> None:
@@ -77,11 +79,11 @@ def lists(p: Params) -> None:
         path = dataset.archives.leave_out
         if path is not None and not Path(path).is_file():
             place = f"datasets/{name}.yaml: archives.leave_out: there is no {path}"
-            raise UserError(f"{place}; {messages.own(path)}")
+            raise UserError(f"{place}; {own(path)}")
 
 
 def on_dataset(p: Params, dataset: str, clips: Clips) -> Iterator[str]:
-    """What is hardly meant, or cannot be, with a dataset's prepared clips, a line each."""
+    """Warnings and mistakes, on a dataset's prepared clips, of all that uses it, a line each."""
     for section in ("runs", "supervised_runs"):
         for name, run in getattr(p, section).items():
             if run.dataset == dataset:
@@ -99,8 +101,8 @@ def on_dataset(p: Params, dataset: str, clips: Clips) -> Iterator[str]:
 
 
 def on_transfers(p: Params, read: Callable[[str], Clips | None]) -> Iterator[str]:
-    """A line for each transfer whose encoder was pretrained on clips that have the names of those
-    that test it. `read` gives the prepared clips of a dataset, None where there are none.
+    """Warnings of transfers whose encoder is pretrained on clips with the names of those that test
+    it. `read` gives the prepared clips of a dataset, None where there are none.
     """
     for name, transfer in p.transfers.items():
         run = p.runs[transfer.run]
@@ -109,26 +111,22 @@ def on_transfers(p: Params, read: Callable[[str], Clips | None]) -> Iterator[str
             continue
         rule = p.datasets[run.dataset].protocols[run.protocol].rule
         other = p.datasets[transfer.target].protocols[transfer.protocol].rule
-        try:
-            train, _ = protocols.split(source, rule, name=run.protocol, testless=True)
-            _, test = protocols.split(target, other, name=transfer.protocol)
-        except UserError:
-            continue  # which `on_dataset` says
-        shared = set(source.name[train].tolist()) & set(target.name[test].tolist())
-        if shared:
-            yield (
-                f"transfers.{name}: {len(shared):,} of the {len(test):,} clips of "
-                f"{transfer.target} that test it have names of clips that {transfer.run} is "
-                f"pretrained on, such as {min(shared)}: are they the same?"
-            )
+        with suppress(UserError):  # of rules that do not fit, which `on_dataset` says
+            shared = protocols.shared(source, rule, target, other)
+            if shared:
+                yield (
+                    f"transfers.{name}: {len(shared):,} of the clips of {transfer.target} that "
+                    f"test it have names of clips that {transfer.run} is pretrained on, such as "
+                    f"{min(shared)}: are they the same?"
+                )
 
 
 def on_run(p: Params, section: str, name: str, clips: Clips) -> list[str]:
-    """What is hardly meant with these clips of a run of `runs` or `supervised_runs`, a line each.
+    """Warnings, on its prepared clips, of a run of `runs` or `supervised_runs`, a line each.
 
-    Raises Meaningless, naming the parameter, for what no result can be had with: a side of a
-    protocol without clips, sides without an action in common, a batch or neighbours that are more
-    than the clips, a fraction of the labels without a clip.
+    Raises Meaningless, naming the parameter, where no result is possible: a side of a protocol
+    without clips, sides without an action in common, a batch or neighbours that are more than the
+    clips, a fraction of the labels without a clip.
     """
     run, key = getattr(p, section)[name], f"{section}.{name}"
     rule = p.datasets[run.dataset].protocols[run.protocol].rule
@@ -175,9 +173,9 @@ def _datasets(p: Params) -> Iterator[str]:
     for name, dataset in p.datasets.items():
         file = f"datasets/{name}.yaml: "
         for mistake in _one_of(f"{file}format", dataset.format, formats.NAMES):
-            yield f"{mistake}; {messages.own(f'skeletons/formats/{dataset.format}.py')}"
+            yield f"{mistake}; {own(f'skeletons/formats/{dataset.format}.py')}"
         for mistake in _one_of(f"{file}layout", dataset.layout, LAYOUTS):
-            yield f"{mistake}; {messages.own('skeletons/sensors/__init__.py')}"
+            yield f"{mistake}; {own('skeletons/sensors/__init__.py')}"
         count, different = len(dataset.names), len(set(dataset.names))
         if count and not count == different == dataset.classes:
             yield (
@@ -193,19 +191,23 @@ def _datasets(p: Params) -> Iterator[str]:
         if dataset.archives.joints and dataset.layout in LAYOUTS:
             yield from _joints(p, name)
         lists = [Path(path).name for path in dataset.archives.splits]
+        known = dataset.format in formats.NAMES
+        stated = known and formats.states_splits(dataset.format)  # by the archives, once read
         for protocol, described in dataset.protocols.items():
             if described.split is None and described.train is None:
                 yield f"{file}protocols.{protocol} has neither train nor split"
             elif described.split is not None and (described.train or described.test):
                 yield f"{file}protocols.{protocol} has split, and train or test: allowed: one"
-            elif described.split is not None and not _states_splits(dataset):
+            elif described.split is not None and not stated:
                 yield from _one_of(f"{file}protocols.{protocol}.split", described.split, lists)
-            if dataset.format in formats.NAMES and not formats.has_columns(dataset.format):
-                for side, fields in (("train", described.train), ("test", described.test)):
-                    for field in sorted((fields or {}).keys() - FIELDS):
-                        known = messages.names(FIELDS)
-                        yield f"{file}protocols.{protocol}.{side}: {field!r} is none of {known}"
-        if p.sources[name] == "synthetic" and dataset.format in formats.NAMES:
+            if known and not formats.has_columns(dataset.format):
+                for side in ("train", "test"):
+                    for field in sorted((getattr(described, side) or {}).keys() - set(FIELDS)):
+                        yield (
+                            f"{file}protocols.{protocol}.{side}: {field!r} is none of "
+                            f"{names(FIELDS)}"
+                        )
+        if p.sources[name] == "synthetic" and known:
             yield from _one_of(
                 f"sources.{name} is 'synthetic', and {file}format", dataset.format, synthetic.NAMES
             )
@@ -215,11 +217,6 @@ def _datasets(p: Params) -> Iterator[str]:
     frames = p.synthetic.frames
     if len(frames) != 2 or frames[0] > frames[1]:
         yield f"synthetic.frames is {frames}, allowed: two integers, the smaller first"
-
-
-def _states_splits(dataset: Dataset) -> bool:
-    """Whether split lists may be the archives' own, which are known when these are read."""
-    return dataset.format in formats.NAMES and formats.states_splits(dataset.format)
 
 
 def _joints(p: Params, name: str) -> Iterator[str]:
@@ -253,10 +250,10 @@ def _runs(p: Params) -> Iterator[str]:
     for name, ensemble in p.ensembles.items():
         key, runs = f"ensembles.{name}", ensemble.runs
         if len(runs) < 2:
-            yield f"{key} has a run of {messages.names(runs)}, allowed: of two or three streams"
+            yield f"{key} has a run of {names(runs)}, allowed: of two or three streams"
         if ensemble.weights and set(ensemble.weights) != set(runs):
-            streams = messages.names(runs)
-            yield f"{key}.weights has {messages.names(ensemble.weights)}, allowed: {streams}"
+            streams = names(runs)
+            yield f"{key}.weights has {names(ensemble.weights)}, allowed: {streams}"
         first = p.runs.get(next(iter(runs.values()), ""))
         for stream, run in runs.items():
             yield from _one_of(f"{key}.{stream}", run, p.runs)
@@ -290,10 +287,9 @@ def _sizes(p: Params) -> Iterator[str]:
             f"views.temporal_mask.masked is {mask.masked}, allowed: at most "
             f"views.temporal_mask.blocks, {mask.blocks}"
         )
-    for layout in {
-        d.layout: LAYOUTS[d.layout] for d in _of_runs(p) if d.layout in LAYOUTS
-    }.values():
-        joints = p.views.spatial_mask.joints
+    joints = p.views.spatial_mask.joints
+    used = {p.datasets[run.dataset].layout for run in p.runs.values() if run.dataset in p.datasets}
+    for layout in (LAYOUTS[name] for name in sorted(used) if name in LAYOUTS):
         if joints > layout.joints:
             yield (
                 f"views.spatial_mask.joints is {joints}, allowed: at most the {layout.joints} "
@@ -307,16 +303,12 @@ def _sizes(p: Params) -> Iterator[str]:
             yield f"{name} is {values}, allowed: one or more, each once"
 
 
-def _of_runs(p: Params) -> list[Dataset]:
-    return [p.datasets[run.dataset] for run in p.runs.values() if run.dataset in p.datasets]
-
-
-def _one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, Any]) -> Iterator[str]:
+def _one_of(name: str, value: str, allowed: Collection[str]) -> Iterator[str]:
     if value not in allowed:
-        yield f"{name} is {value!r}, allowed: one of {messages.names(allowed)}"
+        yield f"{name} is {value!r}, allowed: one of {names(allowed)}"
 
 
 def _protocol(p: Params, name: str, value: str, dataset: str) -> Iterator[str]:
     if dataset in p.datasets and value not in p.datasets[dataset].protocols:
-        protocols = messages.names(p.datasets[dataset].protocols)
+        protocols = names(p.datasets[dataset].protocols)
         yield f"{name} is {value!r}, allowed: a protocol of {dataset}: {protocols}"

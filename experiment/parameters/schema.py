@@ -7,10 +7,8 @@ the values themselves for each stage, so this file decides no result.
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from experiment.parameters import messages
 from experiment.parameters.types import (
     BelowOne,
     Count,
@@ -28,6 +26,7 @@ from experiment.parameters.types import (
     Seed,
     Stream,
     Term,
+    Weight,
     key,
 )
 from skeletons.sensors import LAYOUTS
@@ -125,7 +124,7 @@ class Ensemble(Section):
     joint: str | None = key("a run of the joint stream; null: without this stream")
     bone: str | None = key("the same of the bone stream")
     motion: str | None = key("the same of the motion stream")
-    weights: dict[str, Positive] = key(
+    weights: dict[str, Weight] = key(
         "how much each stream counts: `{stream: weight}`; none: all alike", default={}
     )
 
@@ -390,10 +389,20 @@ class Params(Section):
         return [] if self.sources[dataset] == "synthetic" else self.datasets[dataset].names
 
 
-def leaves(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of a schema with its description, parents first; `<name>` is the user's choice."""
-    for name, field in schema.model_fields.items():
-        yield f"{prefix}{name}", field
-        inner, named = messages.section_of(field)
-        if inner is not None:
-            yield from leaves(inner, f"{prefix}{name}.{'<name>.' if named else ''}")
+def keys(schema: type[Section]) -> dict[str, dict[str, Any]]:
+    """Every key by its dotted name, parents first, as JSON schema describes it; `<name>` is the
+    user's choice.
+    """
+    whole = schema.model_json_schema()
+
+    def below(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, field in section["properties"].items():
+            yield f"{prefix}{name}", field
+            entries = field.get("additionalProperties")
+            alone = field.get("allOf", [field])[0]  # allOf: pydantic before 2.9
+            for inner, under in ((alone, ""), (entries, "<name>.")):
+                if isinstance(inner, dict) and "$ref" in inner:
+                    found = whole["$defs"][inner["$ref"].rpartition("/")[2]]
+                    yield from below(found, f"{prefix}{name}.{under}")
+
+    return dict(below(whole, ""))

@@ -1,13 +1,18 @@
 """What a section of parameters is, and the values that its keys may have."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
 from errors import UserError
-from experiment.parameters import messages
+
+
+def names(of: Iterable[Any]) -> str:
+    """Names in a row, `none` if there are none."""
+    return ", ".join(map(str, of)) or "none"
 
 
 class InvalidParameter(UserError):
@@ -22,19 +27,26 @@ class Section(BaseModel):
 
 def key(meaning: str, unit: str = "", default: Any = PydanticUndefined, **bounds: Any) -> Any:
     """A parameter: its meaning, unit, default (none: it must be stated) and bounds."""
-    return Field(default, description=meaning, json_schema_extra={"unit": unit}, **bounds)
+    if unit and unit not in meaning:
+        meaning += f" ({unit})"
+    return Field(default, description=meaning, **bounds)
 
 
 class Entries(dict[str, Any]):
     """Entries under names of the user's choice; a name that is not there is a user's mistake."""
 
     def __missing__(self, name: str) -> Any:
-        raise InvalidParameter(f"params.yaml: there is no {name!r} in: {messages.names(self)}")
+        raise InvalidParameter(f"params.yaml: there is no {name!r} in: {names(self)}")
+
+
+NAMES = (
+    "a name has letters, digits, - and _, does not begin with -, and is neither a number nor None"
+)
 
 
 def _name(name: str) -> str:
-    if not re.fullmatch(r"[\w-]+", name) or name.isdigit() or name == "None":
-        raise ValueError("a name has letters, digits, - and _, and not only digits; None is none")
+    if not re.fullmatch(r"\w[\w-]*", name) or name.isdigit() or name == "None":
+        raise ValueError(NAMES)
     return name
 
 
@@ -52,5 +64,6 @@ NotNegative = Annotated[float, Field(ge=0)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 Few = Annotated[int, Field(ge=1, le=99)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

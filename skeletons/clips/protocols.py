@@ -77,6 +77,17 @@ def split(
     return np.flatnonzero(train), np.flatnonzero(test)
 
 
+def shared(
+    source: Clips, rule: Mapping[str, Any], target: Clips, target_rule: Mapping[str, Any]
+) -> set[str]:
+    """The names of training clips of one dataset that test clips of another have, too. Raises
+    UserError as `split` does.
+    """
+    train, _ = split(source, rule, testless=True)
+    _, test = split(target, target_rule)
+    return set(source.name[train].tolist()) & set(target.name[test].tolist())
+
+
 def _named(rule: Mapping[str, Any], name: str) -> str:
     """A protocol for messages: `protocol xsub {'train': ...}`."""
     return " ".join(["protocol", *[name] * bool(name), repr(dict(rule))])
