@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from clone import ROOT
+from dvc.fs import localfs
+from dvc.ignore import DvcIgnoreFilter
 
 # Each may import itself and what is below it.
 LAYERS = (
@@ -123,3 +125,11 @@ def test_a_stage_depends_on_the_rooms_that_decide_its_result_and_no_other(stage:
 def test_few_docstrings_make_the_long_stages_run_again(stage: str, most: int) -> None:
     forced = {path for name in code(stage) if (ROOT / name).is_dir() for path in modules(name)}
     assert len(forced) <= most
+
+
+def test_dvc_passes_over_what_editors_and_systems_leave_and_over_no_input() -> None:
+    ignored = DvcIgnoreFilter(localfs, str(ROOT)).is_ignored_file
+    for name in (".DS_Store", "._x", "Thumbs.db", "x.py~", "#x.py#", ".#x.py", ".x.py.swp"):
+        assert ignored(str(ROOT / "skeletons/formats" / name)), name
+    inputs = [*CODE, *(ROOT / "datasets").rglob("*.yaml"), *(ROOT / "datasets").rglob("*.txt")]
+    assert [str(path) for path in inputs if ignored(str(path))] == []
