@@ -21,6 +21,7 @@ HEAD = """\
 
 
 def names() -> list[str]:
+    """The names of all presets, the default's too."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -79,18 +80,17 @@ def text(found: Mapping[str, Any], before: str = "") -> str:
     yaml.dump(dict(found), stream)
     meanings = {name: field["description"] for name, field in keys(Params).items()}
     kept = _comments(before, users(found))
-    sections = {(section,) for section in NAMED}
     lines = HEAD.splitlines()
     for line, path in _paths(stream.getvalue()):
         above, behind = kept.get(path, ([], ""))
+        named = path[:1] and path[0] in NAMED
         if len(path) == 1 and path != ("seed",):
             above = [""]
-        if path[1:] == () and path[:1] in sections:
+        if named and len(path) == 1:
             # Where an experiment takes all entries out, DVC would put a comment behind it wrongly.
             above.append(f"# {meanings[path[0]]}")
         elif not behind:
-            named = path[:1] in sections
-            behind = meanings.pop(".".join([*path[:1], "<name>", *path[2:]] if named else path), "")
+            behind = meanings.pop(".".join([path[0], "<name>", *path[2:]] if named else path), "")
         lines += [*above, f"{line}  # {behind}" if behind else line]
     return "\n".join(lines) + "\n"
 
