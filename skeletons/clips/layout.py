@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 from errors import UserError
 
+Joints = int | tuple[int, ...]  # a joint, or several, of which the mean is meant
+
 
 @dataclass(frozen=True)
 class Layout:
     """The joints of one sensor, all indices 0-based, and how many `bodies` a prepared clip has.
 
     `bones` are (joint, parent) pairs, one for each joint but the root. `swap[j]` is the joint that
-    a left-right flip puts at `j`. A prepared clip is centred on `centre` and turned so that, in the
-    first frame of body 0, the vector between the joints of `up` lies along z and the one between
-    the joints of `across` along x.
+    a left-right flip puts at `j`. A prepared clip is centred on `centre` and turned so that, for
+    body 0, the vector between the two of `up` lies along z and the one between the two of `across`
+    along x (`skeletons.preparing.normalise` says of which frames). `names` are for messages.
 
     `rest` is the pose from which synthetic bodies move, (joint, position) in metres: x from the
     body's left to its right, y up from the floor, z to its back (a Kinect's axes for a body that
@@ -27,16 +29,23 @@ class Layout:
     bodies: int
     bones: tuple[tuple[int, int], ...]
     swap: tuple[int, ...]
-    centre: int
-    up: tuple[int, int]
-    across: tuple[int, int]
+    centre: Joints
+    up: tuple[Joints, Joints]
+    across: tuple[Joints, Joints]
     rest: tuple[tuple[int, tuple[float, float, float]], ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def parents(self) -> tuple[int, ...]:
         """The parent of each joint; the root is its own."""
         parent = dict(self.bones)
         return tuple(parent.get(joint, joint) for joint in range(self.joints))
+
+    def called(self, joints: Joints) -> str:
+        """A joint, or several, by their names; by their numbers where the layout has none."""
+        several = (joints,) if isinstance(joints, int) else joints
+        names = self.names or [f"joint {joint}" for joint in range(self.joints)]
+        return " and ".join(names[joint] for joint in several)
 
     def order_of(self, joints: Sequence[int | None]) -> list[int]:
         """Where each joint of the layout is in recordings whose own joints are, in their order,
