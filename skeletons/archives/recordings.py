@@ -12,6 +12,7 @@ from skeletons.archives import archive
 from skeletons.archives.archive import Member
 
 FARTHEST = 100.0  # metres from the sensor, which sees no skeleton beyond ten
+LARGEST_RAW = 1000 * FARTHEST  # which may be in millimetres
 LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons.archives.recordings import FARTHEST, BrokenClip, counted
+from skeletons.archives.recordings import LARGEST_RAW, BrokenClip, counted
 
 _NEWLINE, _SPACE, _MINUS = b"\n -"
 _WORD = 8  # bytes in a 64-bit integer
@@ -228,12 +228,14 @@ def coordinates(
     words: Words, starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """These words as metres, of the same shape. Raises BrokenClip for one that is not, or beyond
-    `FARTHEST`.
+    `LARGEST_RAW`.
     """
     numbers = words.floats(starts, ends)
-    if not max(numbers.max(initial=0), -numbers.min(initial=0)) < FARTHEST:  # NaN is not below
-        valid = np.abs(numbers) < FARTHEST
+    if (
+        not max(numbers.max(initial=0), -numbers.min(initial=0)) < LARGEST_RAW
+    ):  # not NaN
+        valid = np.abs(numbers) < LARGEST_RAW
         start, end = (int(places.flat[int(np.argmin(valid))]) for places in (starts, ends))
-        reason = f"the coordinate {words.quote(start, end)} is not metres"
+        reason = f"the coordinate {words.quote(start, end)} is no length"
         raise BrokenClip(reason, words.line(start))
     return numbers

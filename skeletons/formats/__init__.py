@@ -145,10 +145,16 @@ def plan(name: str, source: Source) -> tuple[list[Recording], list[Broken]]:
 
 
 def read(
-    name: str, data: bytes, recording: Recording, *, layout: Layout, classes: int
+    name: str,
+    data: bytes,
+    recording: Recording,
+    *,
+    layout: Layout,
+    classes: int,
+    metres: float = 1.0,
 ) -> Iterator[Outcome]:
-    """The clips of a recording, each with its bodies (M, T, V, 3) or why it is broken; a clip with
-    a joint farther from the sensor than `FARTHEST` is.
+    """The clips of a recording, each with its bodies (M, T, V, 3) in units of so many `metres`, or
+    why it is broken; a clip with a joint farther from the sensor than `FARTHEST` is.
 
     Raises UserError unless the module gives the recording's clips in their order, their labels
     below `classes` and their bodies float64, finite, of at least one frame, with the joints of the
@@ -185,18 +191,19 @@ def read(
             raise _fault(name, clip, place, f'{reason}; BODIES = "energy" keeps the largest')
         if not bodies.shape[1]:
             raise _fault(name, clip, place, "it has 0 frames")
-        if max(bodies.max(), -bodies.min()) < FARTHEST / 2:  # as nearly always; NaN is not
+        if max(bodies.max(), -bodies.min()) * metres < FARTHEST / 2:  # as nearly always; not NaN
             yield clip, bodies
             continue
         if not np.isfinite(bodies).all():
             raise _fault(name, clip, place, "a coordinate is NaN or infinite")
-        distance = np.linalg.norm(bodies, axis=-1)
+        distance = np.linalg.norm(bodies, axis=-1) * metres
         if distance.max() <= FARTHEST:
             yield clip, bodies
             continue
         _, frame, joint = np.unravel_index(int(distance.argmax()), distance.shape)
         far = f"joint {joint + 1} in frame {frame + 1} is {distance.max():,.0f} m"
-        yield clip, BrokenClip(f"{far} from the sensor, where {FARTHEST:.0f} m is the most")
+        allowed = f"where {FARTHEST:.0f} m is the most: what is their unit (archives.unit)?"
+        yield clip, BrokenClip(f"{far} from the sensor, {allowed}")
 
 
 def _until_broken(found: Iterator[Outcome], clips: tuple[Clip, ...]) -> Iterator[Outcome]:

@@ -16,7 +16,7 @@ the sensor, with the joints of the layout. What is absent is 0. Bodies keep thei
 
 A clip is valid when its line has as many cells as the table columns, no other line names its file,
 its label is one of the dataset's, and its array has this shape, no more bodies than the layout, 1
-to `LONGEST` frames, coordinates within `FARTHEST` and not one byte more or less than that takes.
+to `LONGEST` frames, coordinates within `LARGEST_RAW` and not a byte more or less than that takes.
 """
 
 import csv
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from skeletons.archives import archive, npy
 from skeletons.archives.archive import ArchiveError, Member
 from skeletons.archives.recordings import (
-    FARTHEST,
+    LARGEST_RAW,
     LONGEST,
     Broken,
     BrokenClip,
@@ -119,11 +119,11 @@ def parse(data: bytes, *, joints: int, bodies: int) -> NDArray[np.float64]:
         raise BrokenClip(f"{reason}; cut short? write it again")
     array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
     clip = array.reshape(frames, persons, joints, 3).astype(np.float64)
-    valid = np.abs(clip) < FARTHEST  # NaN compares as False
+    valid = np.abs(clip) < LARGEST_RAW  # NaN compares as False
     if not valid.all():
         frame, _, joint, _ = place = np.unravel_index(int(np.argmin(valid)), valid.shape)
         where = f"the coordinate {clip[place]:g} of joint {joint + 1} in frame {frame + 1}"
-        raise BrokenClip(f"{where} is not metres; a joint that is absent is 0, 0, 0")
+        raise BrokenClip(f"{where} is no length; a joint that is absent is 0, 0, 0")
     return clip.swapaxes(0, 1)
 
 

@@ -5,7 +5,7 @@ after frame: x, y, z in metres and a confidence, which is not read. The 20 joint
 Kinect v1 in another order.
 
 A clip is valid when all its lines are whole and make whole frames, at most `LONGEST`, and all
-coordinates are numbers within `FARTHEST`.
+coordinates are numbers within `LARGEST_RAW`.
 """
 
 import re

@@ -7,7 +7,7 @@ name. Other fields are not read.
 
 A clip is valid when it is such an object in UTF-8, its label is one of the dataset's, it has at
 most `LONGEST` frames, every frame has the joints of the layout, all coordinates are numbers within
-`FARTHEST` and one is not zero.
+`LARGEST_RAW` and one is not zero.
 """
 
 import json
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skeletons.archives.recordings import (
-    FARTHEST,
+    LARGEST_RAW,
     LONGEST,
     Broken,
     BrokenClip,
@@ -113,9 +113,9 @@ def _body(frames: Any, joints: int) -> NDArray[np.float64]:
                 raise BrokenClip(f"joint {j} in frame {t} is not x, y, z")
     values = [value for frame in frames for joint in frame for value in joint]
     numbers = np.array([v if type(v) in (int, float) else np.nan for v in values])
-    valid = np.abs(numbers) < FARTHEST  # NaN compares as False
+    valid = np.abs(numbers) < LARGEST_RAW  # NaN compares as False
     if not valid.all():
         first = int(np.argmin(valid))
         place = f"joint {first // 3 % joints + 1} in frame {first // 3 // joints + 1}"
-        raise BrokenClip(f"the coordinate {reprlib.repr(values[first])} of {place} is not metres")
+        raise BrokenClip(f"the coordinate {reprlib.repr(values[first])} of {place} is no length")
     return numbers.reshape(len(frames), joints, 3)

@@ -6,7 +6,7 @@ zeros when absent. The label file of the same name has lines `action,start,end,c
 from 1. A clip is named by its video and its place in the label file.
 
 A clip is valid when all lines of its video have their number of values, blank lines at the end
-aside, and its own are numbers within `FARTHEST`.
+aside, and its own are numbers within `LARGEST_RAW`.
 """
 
 import re

@@ -7,7 +7,7 @@ first counts. `actionLabel.txt` has a block a recording: a line `sSS_eEE`, then 
 ones are taken, or `carry: NaN NaN` for one that is not there. A clip is `sSS_eEE_walk`.
 
 A clip is valid when its line is such a line, within the recording, and all lines of the recording
-are whole, with numbers that ascend and coordinates within `FARTHEST`.
+are whole, with numbers that ascend and coordinates within `LARGEST_RAW`.
 """
 
 import re

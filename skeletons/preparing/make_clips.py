@@ -25,7 +25,7 @@ from skeletons.archives.recordings import (
     counted,
 )
 from skeletons.clips.layout import Layout
-from skeletons.preparing.normalise import arrange, choose_bodies, normalise
+from skeletons.preparing.normalise import choose_bodies, normalise
 
 _KEPT = 64 << 20  # bytes of freed memory: several times the largest array of a parsed text
 
@@ -35,14 +35,19 @@ class Recipe(NamedTuple):
 
     `format` names the module that reads them. `joints` are, for each joint of the recordings in
     their order, its number in the layout (None: it has no such joint); empty when they have the
-    layout's joints in its order. Of a clip of more than `max_frames` the centre is kept. `keepbits`
-    keeps that many of the 23 bits of each float's mantissa, None all.
+    layout's joints in its order. `normal_form` is one of `NORMAL_FORMS`; `metres` is the unit of
+    coordinates, and `axes` are those of the recordings, numbered from 1 and negative for the
+    opposite direction, that are x, y and z. Of a clip of more than `max_frames` the centre is kept.
+    `keepbits` keeps that many of the 23 bits of each float's mantissa, None all.
     """
 
     format: str
     layout: Layout
     classes: int
     joints: tuple[int | None, ...] = ()
+    normal_form: str = "upright"
+    metres: float = 1.0
+    axes: tuple[int, int, int] = (1, 2, 3)
     max_frames: int = 300
     keepbits: int | None = None
 
@@ -72,7 +77,8 @@ def make_clips(
     in which there is nobody.
     """
     layout, place = recipe.layout, recording.member.place
-    rule, prepared = formats.load(recipe.format).BODIES, formats.is_prepared(recipe.format)
+    rule = formats.load(recipe.format).BODIES
+    normal_form = None if formats.is_prepared(recipe.format) else recipe.normal_form
     for clip, bodies in _read(recording, recipe, root):
         if isinstance(bodies, BrokenClip):
             stops = not isinstance(bodies, EmptyClip)
@@ -80,12 +86,19 @@ def make_clips(
             continue
         if recipe.joints:
             bodies = bodies[:, :, layout.order_of(recipe.joints)]
+        if recipe.metres != 1 or recipe.axes != (1, 2, 3):
+            axes = np.array(recipe.axes)
+            bodies = bodies[..., abs(axes) - 1] * (np.sign(axes) * recipe.metres)
         raw_frames = bodies.shape[1]
         for start, end in _cut(raw_frames, recipe.max_frames, every):
             central = bodies[:, start:end]
             kept = choose_bodies(central, rule, layout.bodies)
             if kept.any():
-                frames = arrange(kept) if prepared else normalise(kept, layout)
+                try:
+                    frames = normalise(kept, layout, normal_form)
+                except BrokenClip as error:
+                    yield Broken(clip.name, clip.file or place, clip.line, error.reason)
+                    continue
                 if recipe.keepbits is not None:
                     frames = BitRound(recipe.keepbits).encode(frames).view(np.float32)
                 dropped = _present(central) - _present(kept) if len(central) > len(kept) else 0
@@ -107,7 +120,14 @@ def _read(recording: Recording, recipe: Recipe, root: Path) -> Iterator[Outcome]
     layout = recipe.layout
     if recipe.joints:
         layout = replace(layout, joints=len(recipe.joints))
-    return formats.read(recipe.format, data, recording, layout=layout, classes=recipe.classes)
+    return formats.read(
+        recipe.format,
+        data,
+        recording,
+        layout=layout,
+        classes=recipe.classes,
+        metres=recipe.metres,
+    )
 
 
 def _cut(frames: int, max_frames: int, every: int | None) -> list[tuple[int, int]]:
@@ -171,7 +191,8 @@ def read_group(
     clips: list[tuple[Clip, int, int]] = []
     broken: list[Broken] = []
     counts = Counts(0, 0, 0, [False] * layout.joints)
-    counts.seen[layout.centre] = formats.is_prepared(recipe.format)  # there it is the origin
+    if formats.is_prepared(recipe.format) and isinstance(layout.centre, int):
+        counts.seen[layout.centre] = True  # there it is the origin
     parts = [np.empty((0, layout.bodies, layout.joints, 3), np.float32)]
     for recording in recordings:
         for made in make_clips(recording, recipe, root=root):

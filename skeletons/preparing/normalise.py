@@ -62,10 +62,14 @@ def largest_bodies(bodies: NDArray[np.float64], number: int) -> NDArray[np.float
     return chosen
 
 
-def normalise(bodies: NDArray[np.float64], layout: Layout, normal_form: str) -> NDArray[np.float32]:
-    """Bodies (M, T, V, 3) in metres as a clip (T, M, V, 3) in one of the `NORMAL_FORMS`; raises
-    BrokenClip where that cannot be.
+def normalise(
+    bodies: NDArray[np.float64], layout: Layout, normal_form: str | None
+) -> NDArray[np.float32]:
+    """Bodies (M, T, V, 3) in metres as a clip (T, M, V, 3) in one of the `NORMAL_FORMS`, or as they
+    are where that is None. Raises BrokenClip where it cannot be.
     """
+    if normal_form is None:
+        return rearrange(bodies, "m t v c -> t m v c").astype(np.float32)
     return (released if normal_form == "released" else upright)(bodies, layout)
 
 
@@ -129,12 +133,7 @@ def upright(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32]:
     last = np.maximum.accumulate(np.where(known, np.arange(len(known)), -1))
     centre = centre[np.where(last < 0, known.argmax(), last)]
     turned = (bodies - centre[:, None]) @ np.stack([x, np.cross(z, x), z]).T
-    return arrange(np.where(there[..., None], turned, 0))
-
-
-def arrange(bodies: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Bodies (M, T, V, 3) that are prepared already, as (T, M, V, 3)."""
-    return rearrange(bodies, "m t v c -> t m v c").astype(np.float32)
+    return normalise(np.where(there[..., None], turned, 0), layout, None)
 
 
 def _there(body: NDArray[np.float64], layout: Layout) -> NDArray[np.bool_]:
