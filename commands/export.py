@@ -10,7 +10,6 @@ packages of `pip install '.[export]'`.
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,9 @@ from learning.training.device_clips import DeviceClips
 from learning.training.views import evaluation_view
 from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder
-from skeletons import formats
+from skeletons import formats, sensors
 from skeletons.clips.layout import Layout
 from skeletons.preparing.normalise import choose_bodies, normalise
-from skeletons.sensors import LAYOUTS
 
 EXAMPLE_FRAMES = 20
 SHOWN = 8  # features of the example
@@ -62,10 +60,10 @@ def written(run: str, folder: Path) -> str:
 def preparation(p: Params, run: Run, encoder: Encoder) -> dict[str, Any]:
     """How input for the run's encoder is prepared, and features to check it against."""
     dataset = p.datasets[run.dataset]
-    layout, rule = LAYOUTS[dataset.layout], formats.load(dataset.format).BODIES
+    layout, rule = sensors.layout(**dataset.sensor), formats.load(dataset.format).BODIES
     encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
     bodies = choose_bodies(example(layout), rule, layout.bodies)
-    clips = DeviceClips.unlabelled([normalise(bodies, layout)], layout)
+    clips = DeviceClips.unlabelled([normalise(bodies, layout, dataset.normal_form)], layout)
     view = evaluation_view(
         clips,
         torch.arange(1),
@@ -79,7 +77,8 @@ def preparation(p: Params, run: Run, encoder: Encoder) -> dict[str, Any]:
         "unit": "metres",
         "input": "(clips, x y z, frames, joints, bodies) float32",
         "output": "(clips, features) float32: the temporal vector, then the spatial one",
-        "layout": {name: value for name, value in asdict(layout).items() if name != "rest"},
+        "normal_form": dataset.normal_form,
+        "layout": layout.carried(),
         "bodies": rule,
         "max_frames": p.prepare.max_frames,
         "centre_crop": p.embed.centre_crop,

@@ -27,6 +27,7 @@ from learning.training.device_clips import DeviceClips
 from learning.training.features import extract
 from model.network.encoder import load_encoder
 from model.network.folding import folded
+from skeletons import sensors
 from skeletons.archives import archive, zip_path
 from skeletons.archives.archive import Member
 from skeletons.archives.recordings import Broken, Clip, Recording, counted
@@ -68,8 +69,8 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
     described = p.runs[run]
     _check_there(run)
     dataset = p.datasets[described.dataset]
-    recipe = Recipe(**p.recipe(described.dataset))
-    layout = recipe.layout
+    layout = sensors.layout(**dataset.sensor)
+    recipe = Recipe(layout=layout, **p.recipe(described.dataset))
     encoder = load_encoder(artifacts.weights(run))
     encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
     windows, broken = read(files, recipe, every=every)

@@ -12,23 +12,23 @@ from experiment import artifacts
 from experiment.artifacts import tables
 from experiment.parameters import checks, params
 from experiment.workflow import console
+from skeletons import sensors
 from skeletons.archives.archive import ArchiveError
 from skeletons.archives.recordings import Broken
 from skeletons.clips import store
 from skeletons.preparing import summary
 from skeletons.preparing.job import BrokenClips, Job, prepare
 from skeletons.preparing.make_clips import Recipe
-from skeletons.sensors import LAYOUTS
 
 
 def main(dataset: str) -> str:
     p = params.read()
     entry, raw, output = p.datasets[dataset], artifacts.RAW / dataset, artifacts.store(dataset)
-    archives = entry.archives
+    archives, layout = entry.archives, sensors.layout(**entry.sensor)
     metrics = f"metrics/prepare/{dataset}"
     listing = f"{metrics}.csv"
     job = Job(
-        Recipe(**p.recipe(dataset)),
+        Recipe(layout=layout, **p.recipe(dataset)),
         skeletons=[raw / name for name in archives.skeletons],
         labels=[raw / name for name in archives.labels],
         splits=[raw / name for name in archives.splits],
@@ -60,7 +60,7 @@ def main(dataset: str) -> str:
     if report.broken:
         print(f"{dataset}: {len(report.broken)} clips left out, see {listing}", file=sys.stderr)
     found = summary.summarise(output, report)
-    warnings = list(summary.warnings(found, LAYOUTS[entry.layout]))
+    warnings = list(summary.warnings(found, layout))
     told = {**asdict(found), "warnings": warnings}
     # A list, as all tables of metrics/ but summary.json, whose numbers alone `dvc metrics` shows.
     tables.write_json(f"{metrics}.json", [told])

@@ -9,8 +9,7 @@ import shutil
 from experiment import artifacts
 from experiment.parameters import params
 from experiment.workflow import console
-from skeletons import synthetic
-from skeletons.sensors import LAYOUTS
+from skeletons import sensors, synthetic
 
 
 def main(dataset: str) -> str:
@@ -23,7 +22,7 @@ def main(dataset: str) -> str:
         (folder / "none.txt").write_text("This dataset's archives are real.\n")
         return f"{folder}: none, {dataset} comes from {p.sources[dataset]}"
     entry, settings = p.datasets[dataset], p.synthetic
-    generator, layout = synthetic.load(entry.format), LAYOUTS[entry.layout]
+    generator, layout = synthetic.load(entry.format), sensors.layout(**entry.sensor)
     takes = generator.generate(
         layout,
         seed=settings.seed,

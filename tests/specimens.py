@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 from hypothesis import strategies as st
+from layouts import KINECT_V1, KINECT_V2
 from numpy.typing import NDArray
 
 from skeletons.clips import store
@@ -18,7 +19,6 @@ from skeletons.clips.layout import Layout
 from skeletons.formats import msraction3d
 from skeletons.preparing.job import Job, Report, prepare
 from skeletons.preparing.make_clips import Recipe
-from skeletons.sensors import KINECT_V1, KINECT_V2
 
 NAME, CLASSES = "S001C001P001R001A001", 60
 Bodies = NDArray[np.floating]
@@ -64,11 +64,19 @@ def layout_of(format: str) -> Layout:
     return KINECT_V1 if format in ("nwucla", "utkinect", "msraction3d") else KINECT_V2
 
 
+def normal_form_of(format: str) -> str:
+    """The normal form of a format's dataset, or one that it may have."""
+    return "released" if format in ("ntu", "pku", "pyskl") else "upright"
+
+
 def specimen(format: str, folder: Path, bodies: Bodies, **recipe: Any) -> Job:
     """A dataset of one clip of these bodies (M, T, V, 3), of action 0, written into the folder."""
     folder.mkdir(parents=True)
     made = {"skeletons": [folder]} | (globals()[f"_{format}"](folder, bodies) or {})
-    return Job(Recipe(format, layout_of(format), CLASSES, **recipe), **made)
+    return Job(
+        Recipe(format, layout_of(format), CLASSES, normal_form=normal_form_of(format), **recipe),
+        **made,
+    )
 
 
 def _ntu(folder: Path, bodies: Bodies) -> None:

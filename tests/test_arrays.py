@@ -14,6 +14,7 @@ import yaml
 from clone import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import KINECT_V1, KINECT_V2
 from specimens import frames
 
 from errors import UserError
@@ -27,8 +28,7 @@ from skeletons.clips import protocols, store
 from skeletons.formats import arrays
 from skeletons.preparing.job import Job
 from skeletons.preparing.make_clips import Recipe
-from skeletons.preparing.normalise import normalise
-from skeletons.sensors import KINECT_V1, KINECT_V2
+from skeletons.preparing.normalise import upright
 from stages import check, raw
 from stages import prepare as prepare_stage
 
@@ -118,7 +118,7 @@ def test_a_clip_is_its_array_normalised_under_the_name_of_its_file(source, tmp_p
     assert clips.name.tolist() == sorted(CLIPS)
     assert not report.broken
     for index, name in enumerate(clips.name.tolist()):
-        assert (frames(clips, index) == normalise(FRAMES[name][None], KINECT_V1)).all()
+        assert (frames(clips, index) == upright(FRAMES[name][None], KINECT_V1)).all()
         row = tuple(clips.columns[c].tolist()[index] for c in ("room", "session", "split"))
         assert (clips.label[index], clips.subject[index], *row) == CLIPS[name]
     assert not clips.camera.any()
@@ -332,10 +332,10 @@ ARRAY_FAULTS = {
     "hours": (npy(np.zeros((18_001, 20, 3), np.int8)), "18001 frames, where 1 to 18000 are"),
     "nan": (
         changed(np.nan),
-        "the coordinate nan of joint 5 in frame 3 is not metres; a joint",
+        "the coordinate nan of joint 5 in frame 3 is no length; a joint",
     ),
-    "infinite": (changed(-np.inf), "the coordinate -inf of joint 5 in frame 3 is not metres"),
-    "millimetres": (changed(1850), "the coordinate 1850 of joint 5 in frame 3 is not metres"),
+    "infinite": (changed(-np.inf), "the coordinate -inf of joint 5 in frame 3 is no length"),
+    "millimetres": (changed(185000), "the coordinate 185000 of joint 5 in frame 3 is no length"),
 }
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import yaml
 from clone import LINKED, ROOT
+from layouts import KINECT_V2
 
 from errors import UserError
 from experiment.parameters import checks, params, presets
 from experiment.parameters.checks import Meaningless
 from experiment.parameters.schema import Params
 from skeletons.clips.store import Clips
-from skeletons.sensors import KINECT_V2
 from stages import check
 
 RUN = {"dataset": "ntu60", "protocol": "xsub", "stream": "joint"}

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from layouts import KINECT_V1
 from specimens import prepared
 
 from errors import UserError
@@ -14,7 +15,6 @@ from skeletons.archives.archive import Member
 from skeletons.archives.recordings import BrokenClip, Clip, Recording
 from skeletons.preparing.job import BrokenClips, Job
 from skeletons.preparing.make_clips import Recipe
-from skeletons.sensors import KINECT_V1
 
 GOOD = np.random.default_rng(0).normal(size=(1, 4, 20, 3))
 

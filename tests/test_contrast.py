@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import KINECT_V2
 from torch import nn
 
 from learning.training.contrast import DOMAINS, TERMS, SCDNet, contrast
 from model.exchange.released import from_released
 from model.network.encoder import Encoder, Projector, compile_in_training
-from skeletons.sensors import KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "step_tiny.npz"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import KINECT_V1, KINECT_V2
 from torch import nn
 
 from errors import UserError
@@ -16,7 +17,6 @@ from model.network.absent_bodies import plan
 from model.network.encoder import Encoder, Projector
 from model.network.folding import folded
 from model.network.pointwise import Pointwise, TokenLinear
-from skeletons.sensors import KINECT_V1, KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}

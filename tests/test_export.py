@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from clone import ROOT, TINY, update
+from layouts import KINECT_V1, KINECT_V2
 from numpy.typing import NDArray
 
 from commands import export as command
@@ -24,7 +25,6 @@ from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder, save_encoder
 from skeletons.clips.layout import Layout
 from skeletons.preparing.normalise import choose_bodies, normalise
-from skeletons.sensors import KINECT_V1, KINECT_V2
 
 RUN = "ntu60-xsub"
 PAGE = (ROOT / "docs/exporting.md").read_text()
@@ -40,7 +40,7 @@ def encoder() -> Encoder:
 
 
 def ours(bodies: NDArray[np.float64], layout: Layout, **view: Any) -> NDArray[np.float32]:
-    clips = DeviceClips.unlabelled([normalise(bodies, layout)], layout)
+    clips = DeviceClips.unlabelled([normalise(bodies, layout, "released")], layout)
     found = evaluation_view(clips, torch.arange(1), **view)
     return found[0].numpy()
 

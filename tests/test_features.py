@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layouts import KINECT_V2
 
 from errors import UserError
 from learning.training.device_clips import DeviceClips
@@ -12,7 +13,6 @@ from learning.training.features import extract
 from learning.training.views import evaluation_view
 from model.network.encoder import Encoder
 from model.network.folding import folded
-from skeletons.sensors import KINECT_V2
 
 CLIPS = DeviceClips(
     frames=torch.randn(60, 2, KINECT_V2.joints, 3, generator=torch.Generator().manual_seed(0)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from specimens import damaged, frames, layout_of, person, prepared, specimen
+from specimens import damaged, frames, layout_of, normal_form_of, person, prepared, specimen
 
 from commands import label
 from skeletons import formats, synthetic
@@ -103,7 +103,8 @@ def clip_of(name: str) -> np.ndarray:
     if formats.is_prepared(name):
         return central.swapaxes(0, 1).astype(np.float32)
     layout = layout_of(name)
-    return normalise(choose_bodies(central, formats.load(name).BODIES, layout.bodies), layout)
+    kept = choose_bodies(central, formats.load(name).BODIES, layout.bodies)
+    return normalise(kept, layout, normal_form_of(name))
 
 
 def orders(name: str) -> dict[str, list[int | None]]:

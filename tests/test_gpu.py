@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from clone import LINKED, ROOT, TINY, update
+from layouts import KINECT_V2
 
 from learning.probing.probes import Labelled, linear_probe, retrieval
 from learning.training.augment import Augmentations
@@ -35,7 +36,6 @@ from model.exchange.released import from_released
 from model.network.absent_bodies import plan
 from model.network.encoder import Encoder, Projector, compile_in_training, load_encoder
 from model.network.folding import folded
-from skeletons.sensors import KINECT_V2
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from clone import LINKED, ROOT, TINY, update
+from layouts import KINECT_V1
 
 from commands import label as command
 from commands.label import label
@@ -21,9 +22,9 @@ from experiment import artifacts
 from experiment.parameters import params, presets
 from learning.probing.probes import nearest
 from model.network.encoder import Encoder, save_encoder
+from skeletons import sensors
 from skeletons.clips import store
 from skeletons.preparing.make_clips import Recipe
-from skeletons.sensors import KINECT_V1
 from stages import embed, linear, prepare, raw, synthetic
 
 RUN, ARCHIVE = "nwucla-xview", Path("data/raw/nwucla/all_sqe.zip")
@@ -154,9 +155,9 @@ def test_a_video_is_read_whole_without_its_labels() -> None:
     """PKU-MMD's recordings have no clips but those that labels cut."""
     p = params.read()
     (archive,) = p.datasets["pku2"].archives.skeletons
-    windows, broken = command.read(
-        [artifacts.RAW / "pku2" / archive], Recipe(**p.recipe("pku2")), every=40
-    )
+    layout = sensors.layout(**p.datasets["pku2"].sensor)
+    recipe = Recipe(layout=layout, **p.recipe("pku2"))
+    windows, broken = command.read([artifacts.RAW / "pku2" / archive], recipe, every=40)
     places = {place for place, _ in windows}
     assert not broken
     assert len(windows) > len(places) > 1

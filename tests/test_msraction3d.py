@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import KINECT_V1
 from real import REAL, prepared
 from specimens import damaged
-from test_normalise import naive
 
 from skeletons import formats
 from skeletons.archives.recordings import BrokenClip, Clip, Source
 from skeletons.clips import protocols
 from skeletons.formats import msraction3d
-from skeletons.sensors import KINECT_V1
+from skeletons.preparing.normalise import upright
 
 # By joint of the file, from 1, that of kinect-v1, from 1.
 PLACES = [5, 9, 3, 2, 13, 17, 1, 6, 10, 7, 11, 8, 12, 14, 18, 15, 19, 16, 20, 4]
@@ -58,9 +58,9 @@ FAULTS = {
     "screen coordinates": (b"1 2 3\n" * 20, 1, "3 values where 4 are due"),
     "blank line": (GOOD + b"\n" + GOOD, 41, "0 values where 4 are due"),
     "cut": (GOOD[: GOOD.rindex(b"20 2")], 39, "ends after 19 joints of a frame's 20"),
-    "text": (GOOD.replace(b"3 2 1.5", b"3 two 1.5"), 23, "the coordinate 'two' is not metres"),
-    "nan": (GOOD.replace(b"3 2 1.5", b"3 nan 1.5"), 23, "the coordinate 'nan' is not metres"),
-    "millimetres": (GOOD.replace(b"4 1 1.5", b"4 1 1500"), 4, "'1500' is not metres"),
+    "text": (GOOD.replace(b"3 2 1.5", b"3 two 1.5"), 23, "the coordinate 'two' is no length"),
+    "nan": (GOOD.replace(b"3 2 1.5", b"3 nan 1.5"), 23, "the coordinate 'nan' is no length"),
+    "millimetres": (GOOD.replace(b"4 1 1.5", b"4 1 150000"), 4, "'150000' is no length"),
     "ten minutes": (text(1) * 18_001, None, "18001 frames, where 18000 is the most"),
 }
 
@@ -117,7 +117,7 @@ def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
         body[:, place - 1] = lines[:, joint, :3]
     at = clips.name.tolist().index(name)
     prepared = clips.frames[clips.offsets[at] : clips.offsets[at + 1]]
-    np.testing.assert_allclose(prepared, naive(body[None], KINECT_V1), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(prepared, upright(body[None], KINECT_V1), rtol=0, atol=2e-5)
     assert (clips.label[at], clips.subject[at], clips.replication[at]) == (12, 2, 2)
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import KINECT_V2
 
 from skeletons.formats import ntu
-from skeletons.preparing.normalise import choose_bodies, largest_bodies, normalise
-from skeletons.sensors import LAYOUTS
+from skeletons.preparing.normalise import choose_bodies, largest_bodies, released
 
-KINECT = LAYOUTS["kinect-v2"]
+KINECT = KINECT_V2
 GOLDEN = Path(__file__).parent / "golden"
 REAL = Path(__file__).parents[2] / "shared" / "real" / "ntu"
 
@@ -34,7 +34,7 @@ def clips(arrays: Path, folder: Path):
 )
 def test_prepared_clips_are_those_of_the_released_code(raw, golden):
     bodies = largest_bodies(ntu.parse(raw.read_bytes(), joints=KINECT.joints), KINECT.bodies)
-    prepared = normalise(bodies, KINECT)
+    prepared = released(bodies, KINECT)
     assert prepared.dtype == np.float32
     np.testing.assert_allclose(prepared, golden, rtol=0, atol=1e-5)
 
@@ -111,7 +111,7 @@ def raw_bodies(draw):
 @given(raw_bodies())
 def test_prepared_clips_follow_the_rules_one_by_one(raw):
     np.testing.assert_allclose(
-        normalise(largest_bodies(raw, 2), KINECT), naive(raw), rtol=0, atol=2e-5
+        released(largest_bodies(raw, 2), KINECT), naive(raw), rtol=0, atol=2e-5
     )
 
 
@@ -129,7 +129,7 @@ def test_bodies_are_chosen_by_the_rule_of_the_format():
 
 def test_the_first_frame_stands_upright_and_faces_the_front():
     raw = np.random.default_rng(0).normal(size=(1, 5, KINECT.joints, 3))
-    first = normalise(largest_bodies(raw, 2), KINECT)[0, 0]
+    first = released(largest_bodies(raw, 2), KINECT)[0, 0]
     across = first[KINECT.across[1]] - first[KINECT.across[0]]
     np.testing.assert_allclose(first[KINECT.centre], 0, atol=1e-6)
     np.testing.assert_allclose(across / np.linalg.norm(across), [1, 0, 0], atol=1e-3)
@@ -140,5 +140,5 @@ def test_a_body_already_upright_is_not_turned():
     raw[0, 0, :, :] = np.arange(KINECT.joints)[:, None] * [0.0, 0.0, 0.25] + [1, 1, 1]
     raw[0, 0, KINECT.across[1]] = raw[0, 0, KINECT.across[0]] + [0.5, 0, 0]
     np.testing.assert_allclose(
-        normalise(raw, KINECT)[0, 0], raw[0, 0] - raw[0, 0, KINECT.centre], atol=1e-6
+        released(raw, KINECT)[0, 0], raw[0, 0] - raw[0, 0, KINECT.centre], atol=1e-6
     )

@@ -11,20 +11,20 @@ import zarr
 from clone import LINKED, TINY, update
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from layouts import KINECT_V1, KINECT_V2
 from specimens import damaged, frames, prepared
-from test_normalise import naive
 
 from experiment.parameters import params, presets
 from model.network.encoder import load_encoder
-from skeletons import formats
-from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Source
+from skeletons import formats, sensors
+from skeletons.archives.recordings import LARGEST_RAW, BrokenClip, Clip, Source
 from skeletons.clips import protocols, store
 from skeletons.clips.layout import Layout
 from skeletons.formats import nwucla
 from skeletons.preparing import summary
 from skeletons.preparing.job import Job
 from skeletons.preparing.make_clips import Recipe
-from skeletons.sensors import KINECT_V1, KINECT_V2
+from skeletons.preparing.normalise import upright
 from stages import dataset_page, embed, pretrain, raw, synthetic
 from stages import prepare as prepare_stage
 from stages import view_pictures as views
@@ -104,10 +104,10 @@ FAULTS = {
     "joint count": (text(skeletons=[[[1, 2, 3]] * 25]), None, "25 joints in frame 1 where"),
     "joint": (joint(1, 2), None, "joint 2 in frame 1 is not x, y, z"),
     "joint text": (text(skeletons=[["ab", "cd"]]), None, "joint 1 in frame 1 is not x, y, z"),
-    "nan": (joint(1, float("nan"), 3), None, "the coordinate nan of joint 2 in frame 1 is not met"),
+    "nan": (joint(1, float("nan"), 3), None, "the coordinate nan of joint 2 in frame 1 is no len"),
     "infinite": (joint(1, float("-inf"), 3), None, "the coordinate -inf of joint 2"),
     "far": (joint(1e300, 2, 3), None, "the coordinate 1e+300 of joint 2"),
-    "millimetres": (joint(310.5, 2, 3), None, "the coordinate 310.5 of joint 2"),
+    "millimetres": (joint(310500, 2, 3), None, "the coordinate 310500 of joint 2"),
     "underscore": (b'{"label": 1, "skeletons": [[[1_0.5, 2, 3]]]}', 1, "not JSON"),
     "very far": (joint(10**400, 2, 3), None, "the coordinate inf of joint 2"),
     "text": (joint("1", 2, 3), None, "the coordinate '1' of joint 2"),
@@ -166,7 +166,11 @@ def plain(data):
             if not isinstance(place, list) or len(place) != 3:
                 return None
             for x in place:
-                if isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < FARTHEST:
+                if (
+                    isinstance(x, bool)
+                    or not isinstance(x, int | float)
+                    or not abs(x) < LARGEST_RAW
+                ):
                     return None
     if not any(x for frame in body for place in frame for x in place):
         return None
@@ -200,7 +204,7 @@ def real(tmp_path_factory):
     p = params.checked(presets.values("nwucla"), datasets=ROOT / "datasets")
     entry = p.datasets["nwucla"]
     job = Job(
-        Recipe(**p.recipe("nwucla")),
+        Recipe(layout=sensors.layout(**p.datasets["nwucla"].sensor), **p.recipe("nwucla")),
         skeletons=[REAL.parent / name for name in entry.archives.skeletons],
         expected={"clips": entry.archives.clips, "cameras": entry.archives.cameras},
         require_complete=True,
@@ -237,7 +241,7 @@ def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
     with zipfile.ZipFile(REAL) as archive:
         raw = json.loads(archive.read(f"all_sqe/{name}.json"))
     at = clips.name.tolist().index(name)
-    expected = naive(np.array(raw["skeletons"])[None], KINECT_V1)
+    expected = upright(np.array(raw["skeletons"])[None], KINECT_V1)
     np.testing.assert_allclose(frames(clips, at), expected, rtol=0, atol=2e-5)
     assert clips.label[at] + 1 == raw["label"] == 10
     assert (clips.subject[at], clips.replication[at], clips.camera[at]) == (6, 4, 3)

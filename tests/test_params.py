@@ -211,10 +211,13 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
     [
         ({"format": "bvh"}, f"format is 'bvh', allowed: one of {', '.join(formats.NAMES)}"),
         ({"format": "bvh"}, "your own goes into skeletons/formats/bvh.py; `git add` a new"),
-        ({"layout": "kinect"}, "layout is 'kinect', allowed: one of kinect-v2, kinect-v1"),
         (
             {"layout": "kinect"},
-            "; your own goes into skeletons/sensors/__init__.py; `git add` a new file",
+            "layout: there is no sensor 'kinect', allowed: azure-kinect, h36m",
+        ),
+        (
+            {"layout": "kinect"},
+            "; your own goes into skeletons/sensors/kinect.yaml; `git add` a new file",
         ),
         ({"archives.leave_out": "mine.txt"}, "allowed: a file in datasets/lists, which DVC"),
         ({"archives.lables": []}, "archives.lables is unknown, allowed here: skeletons, labels, "),

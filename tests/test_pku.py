@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import KINECT_V2
 from specimens import damaged
 
 from skeletons import formats
 from skeletons.archives.archive import ArchiveError, Member
-from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, EmptyClip, Recording, Source
+from skeletons.archives.recordings import (
+    LARGEST_RAW,
+    BrokenClip,
+    Clip,
+    EmptyClip,
+    Recording,
+    Source,
+)
 from skeletons.clips.layout import Layout
 from skeletons.formats import pku
-from skeletons.sensors import KINECT_V2
 
 JOINTS = 2
 PAIR = Layout("pair", JOINTS, 2, ((1, 0),), (0, 1), 0, (0, 1), (0, 1), ())
@@ -152,7 +159,7 @@ def test_a_clip_that_ends_after_the_video_is_broken_at_its_label():
 def test_a_bad_number_breaks_only_the_clips_that_hold_it():
     data = video(9).replace(b"4.000000", b"nan", 1)
     (_, error), (_, good) = read(data, (3, 6), (5, 9))
-    assert (error.reason, error.line) == ("the coordinate 'nan' is not metres", 5)
+    assert (error.reason, error.line) == ("the coordinate 'nan' is no length", 5)
     assert good.shape[1] == 4
 
 
@@ -197,7 +204,7 @@ def test_any_bytes_are_a_valid_video_or_the_one_error(data):
     try:
         expected = np.array([[float(word) for word in row] for row in rows])
         expected = expected.reshape(len(rows), 2, JOINTS, 3).swapaxes(0, 1)
-        valid = len(rows) > 0 and (np.abs(expected) < FARTHEST).all()
+        valid = len(rows) > 0 and (np.abs(expected) < LARGEST_RAW).all()
     except ValueError:
         valid = False
     if valid:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from layouts import KINECT_V2
 
 from experiment.artifacts import Features, Scores
 from experiment.reports import feature_map, pages
 from learning.probing.scores import confusion
 from skeletons.clips.store import Clips
-from skeletons.sensors import KINECT_V2
 
 ACTIONS = 4
 

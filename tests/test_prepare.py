@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
+from layouts import KINECT_V2
 
 from errors import UserError
 from skeletons.archives.archive import ArchiveError
@@ -25,7 +26,6 @@ from skeletons.clips import store
 from skeletons.preparing.job import BrokenClips, Job
 from skeletons.preparing.job import prepare as prepare_job
 from skeletons.preparing.make_clips import Recipe
-from skeletons.sensors import KINECT_V2
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -40,7 +40,7 @@ def arguments(folder, source, **others):
 
 def prepare(output, *, format="ntu", keepbits=None, **settings):
     """`prepare` of a job with these fields, and the other arguments."""
-    recipe = Recipe(format, KINECT_V2, 60, keepbits=keepbits)
+    recipe = Recipe(format, KINECT_V2, 60, normal_form="released", keepbits=keepbits)
     names = {field.name for field in dataclasses.fields(Job)} & settings.keys()
     job = Job(recipe, **{name: settings.pop(name) for name in names})
     return prepare_job(output, job, **settings)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from layouts import KINECT_V2
 
 from errors import UserError
 from skeletons.clips.protocols import Sides, check, split
 from skeletons.clips.store import Clips
-from skeletons.sensors import KINECT_V2
 
 ROOT = Path(__file__).parent.parent
 DATASETS = {

@@ -9,6 +9,7 @@ import pytest
 import specimens
 import yaml
 from clone import ROOT
+from layouts import KINECT_V1, KINECT_V2
 from specimens import CLASSES, agcn, annotations, ctrgcn, frames, person
 from test_pages import blocks
 
@@ -17,8 +18,7 @@ from skeletons.archives.archive import ArchiveError
 from skeletons.clips import protocols, store
 from skeletons.preparing.job import BrokenClips, Job
 from skeletons.preparing.make_clips import Recipe
-from skeletons.preparing.normalise import largest_bodies, normalise
-from skeletons.sensors import KINECT_V1, KINECT_V2
+from skeletons.preparing.normalise import largest_bodies, released
 from stages import prepare as prepare_stage
 from stages import raw
 
@@ -29,7 +29,9 @@ TRAIN = {"subject": [1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 3
 
 def prepared(folder: Path, format: str, *archives: Path, layout=KINECT_V2) -> store.Clips:
     """The clips of these archives."""
-    return specimens.prepared(folder, Job(Recipe(format, layout, CLASSES), archives))[1]
+    return specimens.prepared(
+        folder, Job(Recipe(format, layout, CLASSES, normal_form="released"), archives)
+    )[1]
 
 
 def refusal(folder: Path, format: str, archive: Path, **others) -> str:
@@ -74,7 +76,7 @@ def test_prepared_clips_are_cut_and_otherwise_as_they_were(tmp_path, ours, folde
 
 
 def test_the_joint_in_the_origin_of_prepared_clips_is_not_an_absent_one(tmp_path):
-    body = normalise(largest_bodies(person(0, 9, 1), 2), KINECT_V2)
+    body = released(largest_bodies(person(0, 9, 1), 2), KINECT_V2)
     body[:, :, 7] = 0
     folder = agcn(tmp_path / "xsub", {NAMES[0]: body})
     report, _ = specimens.prepared(tmp_path, Job(Recipe("agcn", KINECT_V2, CLASSES), [folder]))
@@ -180,7 +182,7 @@ def test_moved_clips_are_prepared_as_the_raw_ones(tmp_path, moved):
     assert clips.splits["NTU60_CS.npz"].tolist() == [0, 1, 1]
     assert np.diff(clips.offsets).tolist() == [20, 15, 12]
     for index, bodies in enumerate((*test, *train)):
-        expected = normalise(largest_bodies(bodies, 2), KINECT_V2)
+        expected = released(largest_bodies(bodies, 2), KINECT_V2)
         np.testing.assert_allclose(frames(clips, index), expected, rtol=0, atol=2e-6)
 
 
@@ -260,7 +262,7 @@ def test_keypoints_are_prepared_as_the_raw_clips_rounded(tmp_path, protocol):
     }
     for index, bodies in enumerate(BODIES.values()):
         rounded = largest_bodies(bodies.astype(np.float16).astype(float), 2)
-        assert frames(clips, index).tobytes() == normalise(rounded, KINECT_V2).tobytes()
+        assert frames(clips, index).tobytes() == released(rounded, KINECT_V2).tobytes()
 
 
 def test_other_names_and_lists_and_no_list_are_fine(tmp_path):
@@ -352,7 +354,7 @@ PAGE = {
 def make(format: str, folder: Path, names: list[str]) -> None:
     """The archives under these names."""
     if format == "agcn":
-        clips = {n: normalise(largest_bodies(b, 2), KINECT_V2) for n, b in BODIES.items()}
+        clips = {n: released(largest_bodies(b, 2), KINECT_V2) for n, b in BODIES.items()}
         agcn(folder / names[0], clips)
     elif format == "ctrgcn":
         ctrgcn(folder / names[0], list(BODIES.values()), [person(9, 9)])

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layouts import KINECT_V1, KINECT_V2
 
 from errors import UserError
 from model.exchange.released import PREFIX, load_released
 from model.network.encoder import Encoder, save_encoder
-from skeletons.sensors import KINECT_V1, KINECT_V2
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}

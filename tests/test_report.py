@@ -15,12 +15,12 @@ import pytest
 import vl_convert
 import yaml
 from clone import ROOT, Clone
+from layouts import KINECT_V2
 from matplotlib.figure import Figure
 
 from experiment.artifacts import tables
 from experiment.parameters import params
 from experiment.reports import drawing, feature_map, results_page
-from skeletons.sensors import LAYOUTS
 from stages import report
 
 # Of each run: pretraining, linear's curves, its accuracies and confusions, and semi's accuracy.
@@ -259,7 +259,7 @@ def test_pictures_are_the_same_bytes_again(clone: Clone) -> None:
 
 
 def test_a_stick_figure_has_its_bones_and_hides_what_is_masked() -> None:
-    parents = LAYOUTS["kinect-v2"].parents
+    parents = KINECT_V2.parents
     clip = np.random.default_rng(0).normal(size=(3, 2, len(parents), 3)).astype(np.float32)
     clip[:, 1] = 0
     hidden_joints = np.zeros(len(parents), bool)

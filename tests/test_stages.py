@@ -16,6 +16,7 @@ import torch
 import yaml
 import zarr
 from clone import LINKED, ROOT, TINY, update
+from layouts import KINECT_V1, KINECT_V2
 
 from commands import epochs
 from errors import UserError
@@ -30,7 +31,6 @@ from learning.training.schedule import Optimiser
 from machine.devices import provenance
 from model.network.encoder import Encoder, save_encoder
 from skeletons.clips.layout import Layout
-from skeletons.sensors import KINECT_V1, KINECT_V2
 from stages import (
     check,
     embed,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import KINECT_V1, KINECT_V2
 
 from skeletons.clips import store
 from skeletons.formats import ntu
@@ -13,7 +14,6 @@ from skeletons.preparing import summary
 from skeletons.preparing.job import Job, Report, prepare
 from skeletons.preparing.make_clips import Recipe
 from skeletons.preparing.normalise import choose_bodies
-from skeletons.sensors import KINECT_V1, KINECT_V2
 from skeletons.synthetic.figure import Figure
 
 EDGE = Path(__file__).parent / "golden" / "edge"
@@ -187,7 +187,7 @@ def test_joints_that_are_zero_in_every_clip_are_said_and_their_bones_are_not(tmp
 
 def prepared(folder, source, **settings):
     """What is said of NTU's clips, and the store."""
-    job = Job(Recipe("ntu", KINECT_V2, 60, **settings), [source])
+    job = Job(Recipe("ntu", KINECT_V2, 60, normal_form="released", **settings), [source])
     report = prepare(folder / "s.zarr", job, scratch=folder / "scratch")
     return summary.summarise(folder / "s.zarr", report), store.read(folder / "s.zarr")
 

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import KINECT_V1
 from real import REAL, prepared
 from specimens import damaged, frames
-from test_normalise import naive
 from test_pages import blocks
 
 from skeletons import formats
 from skeletons.archives import archive
 from skeletons.archives.archive import ArchiveError, Member
-from skeletons.archives.recordings import FARTHEST, BrokenClip, Clip, Recording, Source
+from skeletons.archives.recordings import LARGEST_RAW, BrokenClip, Clip, Recording, Source
 from skeletons.clips import protocols
 from skeletons.clips.layout import Layout
 from skeletons.formats import utkinect
-from skeletons.sensors import KINECT_V1
+from skeletons.preparing.normalise import upright
 
 JOINTS = 2
 PAIR = Layout("pair", JOINTS, 1, ((1, 0),), (0, 1), 0, (0, 1), (0, 1), ())
@@ -170,9 +170,9 @@ FAULTS = {
     "order": (GOOD + rows(11), 3, "'11' is not a frame number, or below the one before"),
     "negative": (rows(-4, 2), 1, "'-4' is not a frame number"),
     "no number": (rows("nan", 2), 1, "'nan' is not a frame number"),
-    "text": (GOOD.replace(b"1.000000", b"one", 1), 1, "the coordinate 'one' is not metres"),
-    "nan": (GOOD.replace(b"2.000000", b"nan", 1), 2, "the coordinate 'nan' is not metres"),
-    "far": (GOOD.replace(b"2.000000", b"1980.5", 1), 2, "the coordinate '1980.5' is not metres"),
+    "text": (GOOD.replace(b"1.000000", b"one", 1), 1, "the coordinate 'one' is no length"),
+    "nan": (GOOD.replace(b"2.000000", b"nan", 1), 2, "the coordinate 'nan' is no length"),
+    "far": (GOOD.replace(b"2.000000", b"198000.5", 1), 2, "the coordinate '198000.5' is no length"),
 }
 
 
@@ -216,7 +216,7 @@ def plain(data):
             number, *metres = map(float, words)
         except ValueError:
             return None
-        if not number >= last or not all(abs(x) < FARTHEST for x in metres):
+        if not number >= last or not all(abs(x) < LARGEST_RAW for x in metres):
             return None
         found.setdefault(number, metres)
         last = number
@@ -315,6 +315,6 @@ def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real, name, first, last
     nearest = [min(rows, key=lambda n: (abs(n - due), n)) for due in (first, last)]
     metres = [rows[n] for n in sorted(rows) if nearest[0] <= n <= nearest[1]]
     at = clips.name.tolist().index(name)
-    expected = naive(np.reshape(metres, (1, -1, 20, 3)), KINECT_V1)
+    expected = upright(np.reshape(metres, (1, -1, 20, 3)), KINECT_V1)
     np.testing.assert_allclose(frames(clips, at), expected, rtol=0, atol=2e-5)
     assert clips.label[at] == label

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import KINECT_V2
 from torch import Tensor
 
 from learning.training.augment import (
@@ -36,9 +37,8 @@ from learning.training.views import (
     training_view,
 )
 from model.network.skeleton_graph import adjacency
-from skeletons.sensors import LAYOUTS
 
-LAYOUT = LAYOUTS["kinect-v2"]
+LAYOUT = KINECT_V2
 PARENTS, SWAP, JOINTS = LAYOUT.parents, LAYOUT.swap, LAYOUT.joints
 GOLDEN = Path(__file__).parent / "golden" / "prepared.npz"
 SIZE = 64

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layouts import KINECT_V2
 
 from errors import UserError
 from model.network.encoder import Encoder, load_encoder, save_encoder
-from skeletons.sensors import KINECT_V2
 
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}
 

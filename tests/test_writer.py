@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import KINECT_V1
 
 from skeletons.archives.archive import Member
 from skeletons.archives.recordings import Broken, Clip, Recording
@@ -12,7 +13,6 @@ from skeletons.clips import store
 from skeletons.preparing import job
 from skeletons.preparing.make_clips import Counts, Group, Recipe
 from skeletons.preparing.writer import Writer
-from skeletons.sensors import KINECT_V1
 
 FRAME, SHARD = (1, 20, 3), 10
 LENGTHS = [4, 0, 7, 25, 9, 0, 5, 3, 0]  # frames of the groups

@@ -10,11 +10,11 @@ from typing import Any
 from errors import UserError
 from experiment.parameters.schema import FIELDS, Params
 from experiment.parameters.types import names
-from skeletons import formats, synthetic
+from skeletons import formats, sensors, synthetic
 from skeletons.archives import zip_path
 from skeletons.clips import protocols
+from skeletons.clips.layout import Layout
 from skeletons.clips.store import Clips
-from skeletons.sensors import LAYOUTS
 
 LISTS = Path("datasets/lists")
 BRANCHES = 4  # temporal branches of a CTR-GCN block
@@ -174,8 +174,12 @@ def _datasets(p: Params) -> Iterator[str]:
         file = f"datasets/{name}.yaml: "
         for mistake in _one_of(f"{file}format", dataset.format, formats.NAMES):
             yield f"{mistake}; {own(f'skeletons/formats/{dataset.format}.py')}"
-        for mistake in _one_of(f"{file}layout", dataset.layout, LAYOUTS):
-            yield f"{mistake}; {own('skeletons/sensors/__init__.py')}"
+        try:
+            layout = sensors.layout(**dataset.sensor)
+            if dataset.archives.joints:
+                yield from _joints(p, name, layout)
+        except UserError as error:
+            yield f"{file}layout: {error}; {own(f'skeletons/sensors/{dataset.layout}.yaml')}"
         count, different = len(dataset.names), len(set(dataset.names))
         if count and not count == different == dataset.classes:
             yield (
@@ -188,8 +192,6 @@ def _datasets(p: Params) -> Iterator[str]:
                 f"{file}archives.leave_out is {leave_out!r}, allowed: a file in {LISTS}, which DVC "
                 "watches"
             )
-        if dataset.archives.joints and dataset.layout in LAYOUTS:
-            yield from _joints(p, name)
         lists = [Path(path).name for path in dataset.archives.splits]
         known = dataset.format in formats.NAMES
         stated = known and formats.states_splits(dataset.format)  # by the archives, once read
@@ -219,11 +221,11 @@ def _datasets(p: Params) -> Iterator[str]:
         yield f"synthetic.frames is {frames}, allowed: two integers, the smaller first"
 
 
-def _joints(p: Params, name: str) -> Iterator[str]:
+def _joints(p: Params, name: str, layout: Layout) -> Iterator[str]:
     """Mistakes of a dataset's order of joints."""
     dataset, key = p.datasets[name], f"datasets/{name}.yaml: archives.joints"
     try:
-        LAYOUTS[dataset.layout].order_of(dataset.archives.joints)
+        layout.order_of(dataset.archives.joints)
     except UserError as error:
         yield f"{key}: {error}"
     if p.sources[name] == "synthetic":
@@ -289,7 +291,7 @@ def _sizes(p: Params) -> Iterator[str]:
         )
     joints = p.views.spatial_mask.joints
     used = {p.datasets[run.dataset].layout for run in p.runs.values() if run.dataset in p.datasets}
-    for layout in (LAYOUTS[name] for name in sorted(used) if name in LAYOUTS):
+    for layout in map(sensors.layout, sorted(used & set(sensors.names()))):
         if joints > layout.joints:
             yield (
                 f"views.spatial_mask.joints is {joints}, allowed: at most the {layout.joints} "

@@ -29,12 +29,21 @@ from experiment.parameters.types import (
     Weight,
     key,
 )
-from skeletons.sensors import LAYOUTS
 
 FIELDS = ("subject", "camera", "setup", "replication")  # of clips, that protocols speak of
 
 
 # ---- Datasets ------------------------------------------------------------------------------------
+
+
+def _three(axes: list[str]) -> list[str]:
+    """The axes, x, y and z each once."""
+    if sorted(axis[-1:] for axis in axes) != ["x", "y", "z"]:
+        raise ValueError("allowed: x, y and z, each once, with or without a minus")
+    return axes
+
+
+Axes = Annotated[list[Literal["x", "y", "z", "-x", "-y", "-z"]], AfterValidator(_three)]
 
 
 class Archives(Section):
@@ -45,10 +54,17 @@ class Archives(Section):
     leave_out: str | None = key(
         "list in datasets/lists of clips to leave out, one name a line", default=None
     )
-    joints: list[Index | None] = key(
-        "number in the layout, from 0, of each joint of the recordings, null: not in it; default: "
-        "all in its order",
+    joints: list[Any] = key(
+        "name or number, from 0, that the sensor has for each joint of the recordings, null: none; "
+        "default: all in its order",
         default=[],
+    )
+    bodies: Annotated[int, Field(ge=1, le=2)] | None = key(
+        "people in a prepared clip; default: the sensor's", default=None
+    )
+    unit: Literal["m", "cm", "mm"] = key("unit of the coordinates", default="m")
+    axes: Axes = key(
+        "the recordings' axes that become x, y and z, with their signs", default=["x", "y", "z"]
     )
     clips: Count | None = key("clips of the complete dataset", default=None)
     setups: Count | None = key("setups of the complete dataset", default=None)
@@ -98,11 +114,20 @@ class Protocol(Section):
 
 class Dataset(Section):
     format: str = key("module of `skeletons/formats` that reads the archives")
-    layout: str = key("the sensor's joints, one of `skeletons/sensors/__init__.py`")
+    layout: str = key("the sensor, one of `skeletons/sensors`")
+    normal_form: Literal["released", "upright"] = key(
+        "upright: for every sensor; released: the released code's, for NTU RGB+D and PKU-MMD"
+    )
     classes: Count = key("number of actions")
     names: list[str] = key("names of the actions, one a class, in their order", default=[])
     archives: Archives = key("the files that the dataset consists of")
     protocols: Named[Protocol] = key("ways to divide the clips into training and test")
+
+    @property
+    def sensor(self) -> dict[str, Any]:
+        """As `skeletons.sensors.layout` takes it."""
+        released = self.normal_form == "released"
+        return {"name": self.layout, "released": released, "bodies": self.archives.bodies}
 
 
 # ---- The experiment ------------------------------------------------------------------------------
@@ -372,13 +397,18 @@ class Params(Section):
         return self._datasets
 
     def recipe(self, dataset: str) -> dict[str, Any]:
-        """As `skeletons.preparing.make_clips.Recipe` takes it."""
+        """As `skeletons.preparing.make_clips.Recipe` takes it, but for the layout."""
         entry = self.datasets[dataset]
         return {
             "format": entry.format,
-            "layout": LAYOUTS[entry.layout],
             "classes": entry.classes,
             "joints": tuple(entry.archives.joints),
+            "normal_form": entry.normal_form,
+            "metres": {"m": 1.0, "cm": 0.01, "mm": 0.001}[entry.archives.unit],
+            "axes": tuple(
+                ("xyz".index(axis[-1]) + 1) * (-1 if len(axis) > 1 else 1)
+                for axis in entry.archives.axes
+            ),
             **self.prepare.model_dump(include={"max_frames", "keepbits"}),
         }
 

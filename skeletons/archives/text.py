@@ -231,9 +231,7 @@ def coordinates(
     `LARGEST_RAW`.
     """
     numbers = words.floats(starts, ends)
-    if (
-        not max(numbers.max(initial=0), -numbers.min(initial=0)) < LARGEST_RAW
-    ):  # not NaN
+    if not max(numbers.max(initial=0), -numbers.min(initial=0)) < LARGEST_RAW:  # not NaN
         valid = np.abs(numbers) < LARGEST_RAW
         start, end = (int(places.flat[int(np.argmin(valid))]) for places in (starts, ends))
         reason = f"the coordinate {words.quote(start, end)} is no length"

@@ -1,7 +1,8 @@
 """A joint layout: the skeleton that a sensor delivers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from errors import UserError
 
@@ -41,23 +42,32 @@ class Layout:
         parent = dict(self.bones)
         return tuple(parent.get(joint, joint) for joint in range(self.joints))
 
+    def carried(self) -> dict[str, Any]:
+        """The layout as stores and exported encoders carry it: all but what is for people."""
+        return {k: value for k, value in asdict(self).items() if k not in ("rest", "names")}
+
     def called(self, joints: Joints) -> str:
         """A joint, or several, by their names; by their numbers where the layout has none."""
         several = (joints,) if isinstance(joints, int) else joints
         names = self.names or [f"joint {joint}" for joint in range(self.joints)]
         return " and ".join(names[joint] for joint in several)
 
-    def order_of(self, joints: Sequence[int | None]) -> list[int]:
+    def order_of(self, joints: Sequence[int | str | None]) -> list[int]:
         """Where each joint of the layout is in recordings whose own joints are, in their order,
-        these of the layout (None: no joint of it): the index that brings them into its order.
+        these of the layout (by number or name, None: no joint of it): the index that brings them
+        into its order.
 
         Raises UserError unless each joint of the layout is there once, and no other.
         """
-        allowed = f"allowed: 0 to {self.joints - 1}, each once, and null"
-        for joint in joints:
-            if joint is not None and not 0 <= joint < self.joints:
-                raise UserError(f"{self.name} has no joint {joint}, {allowed}")
+        allowed = f"allowed: names, or 0 to {self.joints - 1}, each once, and null"
+        number: dict[int | str, int] = dict(zip(self.names, range(self.joints), strict=False))
+        number |= {joint: joint for joint in range(self.joints)}
+        known = {str(joint) for joint in number}
+        if unknown := [joint for joint in joints if joint is not None and str(joint) not in known]:
+            raise UserError(f"{self.name} has no joint {unknown[0]!r}, {allowed}")
+        found = [None if joint is None else number[joint] for joint in joints]
         for joint in range(self.joints):
-            if (count := joints.count(joint)) != 1:
-                raise UserError(f"joint {joint} of {self.name} is there {count} times, {allowed}")
-        return [joints.index(joint) for joint in range(self.joints)]
+            if (count := found.count(joint)) != 1:
+                called = self.called(joint)
+                raise UserError(f"{called} of {self.name} is there {count} times, {allowed}")
+        return [found.index(joint) for joint in range(self.joints)]

@@ -17,7 +17,7 @@ own; the number of `classes`; the `format` of the archives; and `keepbits`.
 import dataclasses
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def finish(folder: Path, clips: Clips, *, format: str, keepbits: int | None, sha
     (folder / "frames" / "zarr.json").unlink(missing_ok=True)
     layout = clips.layout
     attributes: dict[str, Any] = {
-        "layout": {name: value for name, value in asdict(layout).items() if name != "rest"},
+        "layout": layout.carried(),
         "classes": clips.classes,
         "format": format,
         "keepbits": keepbits,

@@ -44,7 +44,7 @@ class Recipe(NamedTuple):
     format: str
     layout: Layout
     classes: int
-    joints: tuple[int | None, ...] = ()
+    joints: tuple[int | str | None, ...] = ()
     normal_form: str = "upright"
     metres: float = 1.0
     axes: tuple[int, int, int] = (1, 2, 3)

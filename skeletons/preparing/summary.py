@@ -173,7 +173,8 @@ def _measure(
     """What `measure` says of bodies (K, N, V, 3) at K moments of N clips."""
     metres = np.ascontiguousarray(rearrange(bodies, "k n joint c -> c k n joint"), np.float64)
     gone = (metres == 0).all(axis=0)
-    gone[..., layout.centre] = gone.all(axis=-1)  # which is at the origin of every other frame
+    if isinstance(layout.centre, int):  # which is at the origin of every other frame
+        gone[..., layout.centre] = gone.all(axis=-1)
     gone[..., list(absent)] = True
     metres = np.where(gone, np.nan, metres)
     up = metres[2]

@@ -74,6 +74,7 @@ def _layout(name: str, found: Any, released: bool, bodies: int | None) -> Layout
     if type(count) is not int or not 1 <= count <= 2:
         raise UserError(f"bodies is {count!r}, allowed: 1 or 2")
     number = {joint: index for index, joint in enumerate(joints)}
+    swap = tuple(number[_mirrored(joint, number)] for joint in joints)
     up, across = (_two(key, found[key], number) for key in ("up", "across"))
     if released:
         up = _two("released_up", found["released_up"], number)
@@ -82,7 +83,7 @@ def _layout(name: str, found: Any, released: bool, bodies: int | None) -> Layout
         joints=len(joints),
         bodies=count,
         bones=_bones(found["bones"], number),
-        swap=tuple(number[_mirrored(joint, number)] for joint in joints),
+        swap=swap,
         centre=_joints("centre", found["centre"], number),
         up=up,
         across=across,
