@@ -1,12 +1,11 @@
 """Archives of raw files, read in place: a zip file or a folder, never unpacked."""
 
-import io
 import os
 import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from isal import isal_zlib
 
@@ -159,37 +158,6 @@ def enter(source: BinaryIO, member: Member) -> None:
     source.seek(name + extra, os.SEEK_CUR)
 
 
-def inside(member: Member, suffix: str) -> list[Member]:
-    """The files of a zip that is itself a member of an archive, as `members` but possibly none.
-
-    Raises ArchiveError when it is damaged, no zip, or compressed in a zip: of that no part can be
-    read in place.
-    """
-    if member.start is None:
-        return _zip(Path(member.archive, member.name), suffix)
-    if member.deflated or member.fault:
-        raise ArchiveError(
-            f"{member.place}: {member.fault or 'compressed inside the zip'}; unpack the zip and "
-            "name the folder, or make it without compression (zip -0)"
-        )
-    with open(member.archive, "rb") as source:
-        try:
-            enter(source, member)
-        except ArchiveError as error:
-            raise ArchiveError(f"{member.place}: {error}") from None
-        start = source.tell()
-        part = io.BufferedReader(_Part(source, start, member.size))
-        found = _zip(Path(member.place), suffix, part)
-    return [
-        entry._replace(
-            archive=member.archive,
-            name=f"{member.name}/{entry.name}",
-            start=start + (entry.start or 0),
-        )
-        for entry in found
-    ]
-
-
 def texts(sources: Sequence[Path], suffix: str) -> list[tuple[Member, str]]:
     """The small text files of several archives, with their contents."""
     found = (member for source in sources for member in members(source, suffix))
@@ -243,42 +211,13 @@ def _folder(path: Path, suffix: str) -> list[Member]:
     return found
 
 
-class _Part(io.RawIOBase):
-    """A part of a file, read as a file of its own."""
-
-    def __init__(self, source: BinaryIO, start: int, size: int) -> None:
-        self._source, self._start, self._size = source, start, size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        place = (0, self._at, self._size)[whence] + offset
-        if place < 0:  # as of a whole file, by which zipfile tells that it is too short
-            raise OSError("before the file")
-        self._at = place
-        return place
-
-    def readinto(self, buffer: Any) -> int:
-        self._source.seek(self._start + self._at)
-        data = self._source.read(max(min(len(buffer), self._size - self._at), 0))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-def _zip(path: Path, suffix: str, part: IO[bytes] | None = None) -> list[Member]:
-    """As `members` for a zip file, or for a `part` of a file that is one under this name."""
+def _zip(path: Path, suffix: str) -> list[Member]:
+    """As `members` for a zip file."""
     try:
-        with zipfile.ZipFile(part or path) as archive:
+        with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        fault = f"not a whole zip archive ({error}); get it again" if part else _fault(path, error)
-        raise ArchiveError(f"{path}: {fault}") from None
+        raise ArchiveError(f"{path}: {_fault(path, error)}") from None
     found = []
     for entry in entries:
         name = PurePosixPath(entry.filename)
