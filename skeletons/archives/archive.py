@@ -1,6 +1,8 @@
 """Archives of raw files, read in place: a zip file or a folder, never unpacked."""
 
+import hashlib
 import os
+import shutil
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -107,6 +109,33 @@ def check(source: Path, *, pickled: bool = False) -> None:
         raise ArchiveError(f"{source}: not a file, where {_PICKLE} is due")
     elif (kind := _kind(source)) != _PICKLE:
         raise ArchiveError(f"{source}: {kind}, where {_PICKLE} is due")
+
+
+def check_md5(path: Path, md5: str) -> None:
+    """Raise ArchiveError unless a file has this md5, in hexadecimal."""
+    if path.is_dir():
+        raise ArchiveError(f"archives.md5 has {path.name}, a folder: only files are checked")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
+        raise ArchiveError(f"{path.name}: its md5 is {found}, not the stated {md5}: get it anew")
+
+
+def link(origin: Path, copy: Path) -> None:
+    """Hard link an archive, or a folder's files; copy where the file system cannot.
+
+    A folder's mode is not copied: what is read-only there can be removed here.
+    """
+    if origin.is_dir():
+        copy.mkdir(parents=True, exist_ok=True)
+        for entry in origin.iterdir():
+            link(entry, copy / entry.name)
+        return
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(origin.resolve(), copy)
+    except OSError:
+        shutil.copyfile(origin, copy)
 
 
 def read(member: Member, root: Path = Path()) -> bytes:
