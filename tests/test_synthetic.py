@@ -18,7 +18,7 @@ from skeletons.formats import ntu as read_ntu
 from skeletons.sensors import KINECT_V2, LAYOUTS
 from skeletons.synthetic import figure as figures
 from skeletons.synthetic import motion, ntu, pku
-from skeletons.synthetic.sensor import Take
+from skeletons.synthetic.sensor import Session, Take
 
 COMMON = {
     "seed": 0,
@@ -39,14 +39,21 @@ PKU_ARCHIVES = {
 }
 
 
+def generate(module, layout, numbers):
+    """The recordings of a session and counts of these numbers."""
+    counts = {name: numbers[name] for name in module.COUNTS}
+    session = Session(**{name: numbers[name] for name in COMMON})
+    return module.generate(layout, session, **counts)
+
+
 @pytest.fixture(scope="module")
 def clips() -> list[Take]:
-    return list(ntu.generate(KINECT_V2, **NTU))
+    return list(generate(ntu, KINECT_V2, NTU))
 
 
 @pytest.fixture(scope="module")
 def videos() -> list[Take]:
-    return list(pku.generate(KINECT_V2, **PKU))
+    return list(generate(pku, KINECT_V2, PKU))
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +84,18 @@ def lengths(joints: np.ndarray, layout: Layout) -> np.ndarray:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_motion(
     tmp_path, ntu_folder, pku_folder, clips, videos
 ):
-    again = ntu.generate(KINECT_V2, **NTU)
+    again = generate(ntu, KINECT_V2, NTU)
     archives = ["one.zip", "two.zip/in/side", "three"]
     ntu.write(tmp_path / "ntu", KINECT_V2, again, skeletons=archives, **NO_LISTS)
-    pku.write(tmp_path / "pku", KINECT_V2, pku.generate(KINECT_V2, **PKU), **PKU_ARCHIVES)
+    pku.write(tmp_path / "pku", KINECT_V2, generate(pku, KINECT_V2, PKU), **PKU_ARCHIVES)
     assert contents(tmp_path / "ntu") == contents(ntu_folder)
     assert contents(tmp_path / "pku") == contents(pku_folder)
-    other = next(ntu.generate(KINECT_V2, **NTU | {"seed": 1}))
+    other = next(generate(ntu, KINECT_V2, NTU | {"seed": 1}))
     assert other.joints.shape != clips[0].joints.shape or (other.joints != clips[0].joints).any()
 
 
 def test_a_clip_does_not_depend_on_how_many_there_are(clips):
-    more = ntu.generate(KINECT_V2, **NTU | {"cameras": 2, "actions": 4})
+    more = generate(ntu, KINECT_V2, NTU | {"cameras": 2, "actions": 4})
     few = {clip.name: clip.joints for clip in more}
     same = [
         np.array_equal(clip.joints[3:8, 0], few[clip.name][3:8, 0])
@@ -101,7 +108,7 @@ def test_a_clip_does_not_depend_on_how_many_there_are(clips):
 
 @pytest.mark.parametrize("layout", POSED, ids=lambda layout: layout.name)
 def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
-    for clip in ntu.generate(layout, **NTU | {"noise": 0.0}):
+    for clip in generate(ntu, layout, NTU | {"noise": 0.0}):
         for body in np.moveaxis(clip.joints, 1, 0):
             seen = lengths(body[body.any((1, 2))], layout)
             if len(seen):
@@ -110,9 +117,7 @@ def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
 
 
 def test_noise_is_as_strong_as_asked_and_weak_on_the_trunk():
-    quiet, noisy = (
-        next(ntu.generate(KINECT_V2, **NTU | {"noise": noise})) for noise in (0.0, 0.02)
-    )
+    quiet, noisy = (next(generate(ntu, KINECT_V2, NTU | {"noise": noise})) for noise in (0.0, 0.02))
     error = np.ma.array(noisy.joints - quiet.joints)[:, 0]
     error[noisy.inferred[:, 0]] = np.ma.masked
     trunk = [0, 1, 2, 3, 4, 8, 12, 16, 20]  # the middle line, shoulders, hips
@@ -189,7 +194,7 @@ def test_ntu_names_cover_everyone_and_everything(clips):
 
 def test_default_scale_has_names_of_the_list_to_leave_out():
     numbers = NTU | {"subjects": 6, "cameras": 3, "replications": 2, "setups": 1, "frames": (8, 8)}
-    names = {clip.name for clip in ntu.generate(KINECT_V2, **numbers)}
+    names = {clip.name for clip in generate(ntu, KINECT_V2, numbers)}
     leave_out = Path("datasets/lists/ntu60_missing.txt").read_text().split()
     assert "S001C002P005R002A008" in names & set(leave_out)
 
@@ -314,4 +319,4 @@ def test_pku_split_lists(pku_folder, videos):
 )
 def test_numbers_without_sense_are_refused(change, message):
     with pytest.raises(UserError, match=message):
-        next(pku.generate(KINECT_V2, **PKU | change))
+        next(generate(pku, KINECT_V2, PKU | change))
