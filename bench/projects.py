@@ -21,9 +21,8 @@ _WHOLE = ("sources", "runs", "supervised_runs", "transfers", "ensembles")
 
 
 def make(folder: Path, checkout: Path, preset: str, changes: dict[str, Any], **mine: str) -> Path:
-    """A project folder with the code of a checkout and the parameters of one of its presets, with
-    changes, and no runs but those. `mine` are the format, the layout and the archive of a dataset
-    of that name, if it has one.
+    """A project folder with the code of a checkout, and the parameters of one of its presets with
+    changes and no other runs. `mine`: format, layout and archive of a dataset of that name.
     """
     if not folder.exists():
         shutil.copytree(checkout / "datasets", folder / "datasets")

@@ -28,7 +28,6 @@ from torch.utils.flop_counter import FlopCounterMode
 CUDA = torch.cuda.is_available()
 WARM, TIMED, PROFILED = (16, 32, 4) if CUDA else (2, 6, 2)
 STEPS = WARM + TIMED + 1 + PROFILED
-SHOWN = 45 if CUDA else 12  # parts of a step
 
 
 class Steps:
@@ -78,7 +77,7 @@ def _mark() -> Any:
 
 def _times(marks: list[Any]) -> dict[str, float]:
     """Milliseconds of a step between marks, the median on a GPU, else the best; memory in GB."""
-    pairs = list(itertools.pairwise(marks))
+    pairs = [*itertools.pairwise(marks)]
     if CUDA:
         torch.cuda.synchronize()
         ms = statistics.median(start.elapsed_time(end) for start, end in pairs)
@@ -96,7 +95,7 @@ def _parts(profile: torch.profiler.profile) -> dict[str, Any]:
         for row in profile.key_averages()
     ]
     sums = {"parts_ms": round(sum(part[1] for part in parts), 2), "calls": sum(p[2] for p in parts)}
-    return {**sums, "parts": sorted(parts, key=lambda part: -part[1])[:SHOWN]}
+    return {**sums, "parts": sorted(parts, key=lambda part: -part[1])[:45]}
 
 
 def ours(run: str) -> dict[str, Any]:
