@@ -42,11 +42,9 @@ from bench.projects import ROOT
 from bench.steps import CUDA, STEPS
 
 REAL, EDGE = ROOT.parent / "shared/real/ntu", ROOT / "tests/golden/edge"
-RELEASED, AGAINST = (
-    Path(os.environ[name]).resolve() if name in os.environ else None
-    for name in ("RELEASED", "AGAINST")
-)
-CHECKOUTS = {"ours": ROOT} | ({"against": AGAINST} if AGAINST else {})
+RELEASED, AGAINST = (os.environ.get(name) for name in ("RELEASED", "AGAINST"))
+RELEASED = RELEASED and os.path.abspath(RELEASED)  # of the released code
+CHECKOUTS = {"ours": ROOT} | ({"against": Path(AGAINST).resolve()} if AGAINST else {})
 ROUNDS = range(int(os.environ.get("ROUNDS", "1")))
 DISTINCT = 2000  # clips of an archive whose data differ
 RELEASED_CLIPS = 400
@@ -104,12 +102,11 @@ def prepare(folder: Path, clips: str = "10000") -> None:
     changes = {"sources": {"mine": str(folder)}, "prepare": {"workers": 2}}
     mine = {"format": "ntu", "layout": "kinect-v2", "archive": archive.name}
     for _, (by, checkout) in itertools.product(ROUNDS, CHECKOUTS.items()):
-        made = projects.make(folder / by, checkout, "params.yaml", changes, **mine)
+        made = projects.make(folder / by, checkout, "default", changes, **mine)
         projects.stage(made, "raw", "mine")
         best.add("prepare", by, projects.stage(made, "prepare", "mine"))
-    ours = best.found["prepare", "ours"]
-    files = (file for file in (folder / "ours/data/mine.zarr").rglob("*") if file.is_file())
-    size = sum(file.stat().st_size for file in files) / count
+    ours, store = best.found["prepare", "ours"], folder / "ours/data/mine.zarr"
+    size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / count
     say(f"{count / ours['s']:.0f} clips/s, {ours['cpu_s'] / inflating:.2f} x inflating's CPU time")
     say(f"{size / 1e3:.1f} kB a clip on disk, 1/{PADDED / size:.1f} of the released arrays")
     if RELEASED:
@@ -118,7 +115,7 @@ def prepare(folder: Path, clips: str = "10000") -> None:
             file.extractall(folder / "unpacked", file.namelist()[:part])
         command = [sys.executable, "ntu_gendata.py", "--data_path", f"{folder}/unpacked/clips"]
         command += ["--out_folder", f"{folder}/released"]
-        found = projects.measure(command, RELEASED / "data_gen", dict(os.environ))
+        found = projects.measure(command, Path(RELEASED, "data_gen"), dict(os.environ))
         say(f"the released generator: {found['s']} s for both protocols of {part}; of all clips:")
         scaled = {key: round(found[key] * count / part, 3) for key in ("s", "cpu_s")}
         best.add("prepare", "released", scaled)
@@ -172,10 +169,10 @@ class Row(NamedTuple):
         return ", ".join(f"{name} {value}" for name, value in self._asdict().items() if value)
 
 
-PAPER = "presets/paper.yaml"
+PAPER = "paper"
 ROWS = [
-    Row("params.yaml", "fp32", 3, 64, threads=1),
-    Row("presets/real.yaml", "fp32", None, 32, threads=1),
+    Row("default", "fp32", 3, 64, threads=1),
+    Row("real", "fp32", None, 32, threads=1),
     *(Row(PAPER, *how, 16) for how in (("fp32", 16), ("fp32", 3), ("bf16", 3))),
 ]
 if CUDA:
@@ -194,7 +191,7 @@ def step(folder: Path) -> None:
             for (row, by), figures in zip(cases, found, strict=True):
                 best.add(str(row), by, figures)
         for batch in sorted({row.batch for row in ROWS if row.preset == PAPER} if RELEASED else {}):
-            theirs = timed(folder, ["released", str(RELEASED), str(batch)])
+            theirs = timed(folder, ["released", RELEASED or "", str(batch)])
             for row in (row for row in ROWS if (row.preset, row.batch) == (PAPER, batch)):
                 best.add(str(row), "released", dict(theirs))
     best.compare()
@@ -244,7 +241,7 @@ def nwucla(folder: Path, archives: str) -> None:
     for seed in range(3):
         runs = {"run": {"dataset": "nwucla", "protocol": "xview", "stream": "joint"}}
         changes = {"seed": seed, "sources": {"nwucla": os.path.abspath(archives)}, "runs": runs}
-        made = projects.make(folder / str(seed), ROOT, "presets/nwucla-paper.yaml", changes)
+        made = projects.make(folder / str(seed), ROOT, "nwucla-paper", changes)
         for stage in ("raw", "prepare", "pretrain", "embed", "linear", "retrieval"):
             key = "nwucla" if stage in ("raw", "prepare") else "run"
             say(f"seed {seed}, {stage}: {projects.stage(made, stage, key)}")

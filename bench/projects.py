@@ -1,6 +1,7 @@
 """Temporary projects, in which stages run by any checkout's code, and the cost of a command."""
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -17,12 +18,15 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 _YAML = YAML(typ="safe")
+_PROTOCOLS = {"all": {"train": {"replication": [0, 1]}}}
 _WHOLE = ("sources", "runs", "supervised_runs", "transfers", "ensembles")
 
 
 def make(folder: Path, checkout: Path, preset: str, changes: dict[str, Any], **mine: str) -> Path:
     """A project folder with the code of a checkout, and the parameters of one of its presets with
     changes and no other runs. `mine`: format, layout and archive of a dataset of that name.
+
+    A checkout without presets/default.yaml has the default in params.yaml.
     """
     if not folder.exists():
         shutil.copytree(checkout / "datasets", folder / "datasets")
@@ -30,16 +34,16 @@ def make(folder: Path, checkout: Path, preset: str, changes: dict[str, Any], **m
         for path in checkout.iterdir():
             if path.name not in ("data", "datasets", "metrics", "params.yaml"):
                 (folder / path.name).symlink_to(path)
-    values = [_YAML.load(checkout / name) for name in ("params.yaml", preset)]
+    default = checkout / "presets/default.yaml"
+    files = [default if default.exists() else checkout / "params.yaml"]
+    files += [checkout / f"presets/{preset}.yaml"] if preset != "default" else []
+    values = functools.reduce(_merged, map(_YAML.load, files))
     whole = {name: changes.get(name, {}) for name in _WHOLE}
-    _YAML.dump(_merged(_merged(*values), changes) | whole, folder / "params.yaml")
+    _YAML.dump(_merged(values, changes) | whole, folder / "params.yaml")
     if mine:
-        described = {
-            **{name: mine[name] for name in ("format", "layout")},
-            "classes": 120,
-            "archives": {"skeletons": [mine["archive"]]},
-            "protocols": {"all": {"train": {"replication": [0, 1]}}},
-        }
+        archives = {"skeletons": [mine["archive"]]}
+        described = {"format": mine["format"], "layout": mine["layout"], "classes": 120}
+        described |= {"archives": archives, "protocols": _PROTOCOLS}
         _YAML.dump(described, folder / "datasets/mine.yaml")
     return folder
 
@@ -50,9 +54,8 @@ def stage(project: Path, name: str, key: str) -> dict[str, float]:
 
 
 def measure(command: Sequence[str], folder: Path, env: dict[str, str]) -> dict[str, float]:
-    """Run a command in a folder: seconds by the clock and of CPU, and the peak of memory (MiB), of
-    all its processes, those too that it did not wait for. If it fails, this program ends.
-    """
+    """Run a command in a folder: its seconds by the clock and of CPU, and peak of memory (MiB), of
+    all its processes, those too that it did not wait for. If it fails, this program ends."""
     # PR_SET_CHILD_SUBREAPER: grandchildren that are left become children, which can be waited for
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     start, cpu, peak = time.perf_counter(), 0.0, [0.0]

@@ -328,7 +328,7 @@ def test_benchmarks_start() -> None:
     assert "clips/s" in run(Clone(ROOT), command.replace(" prepare step", " prepare=20")).stdout
     first = "import bench.__main__ as bench; bench.ROWS = bench.ROWS[:1]; bench.main()"
     said = run(Clone(ROOT), f"python -c '{first}' step").stdout
-    (figures,) = re.findall("^preset params.yaml, .* ours: (.*)$", said, re.MULTILINE)
+    (figures,) = re.findall("^preset default, .* ours: (.*)$", said, re.MULTILINE)
     assert json.loads(figures)["cpu_ms"] > 0
 
 
