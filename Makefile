@@ -16,14 +16,13 @@ lint: .venv/installed ## check style and types
 	ruff format --check
 	mypy
 
-bench: .venv/installed ## measure preparation and training; RELEASED=<checkout> compares with the released code
-	python -m bench.prepare
-	python -m bench.training
+bench: .venv/installed ## measure preparation and a training step; RELEASED=<checkout>, AGAINST=<checkout> compare
+	python -m bench prepare step
 
 # The versions are those of .venv, but for another Python: with PyTorch's own the machine has the rest.
 WHEELS = annotated-types donfig google-crc32c isal numcodecs pydantic pydantic-core ruamel.yaml torchdata typing-inspection zarr
 PLATFORM = --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64
-wheels: .venv/installed ## fetch into .wheels what `bench/gpu.py` needs on a machine that has PyTorch and no network
+wheels: .venv/installed ## fetch into .wheels what is needed on a machine that has PyTorch and no network
 	pip freeze | grep -iE "^($$(echo $(WHEELS) | sed 's/ /|/g; s/-/[-_]/g'))==" > .venv/wheels.txt
 	pip download --quiet --no-deps --only-binary=:all: $(PLATFORM) --dest .wheels --requirement .venv/wheels.txt
 

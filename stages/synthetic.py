@@ -23,14 +23,17 @@ def main(dataset: str) -> str:
         return f"{folder}: none, {dataset} comes from {p.sources[dataset]}"
     entry, settings = p.datasets[dataset], p.synthetic
     generator, layout = synthetic.load(entry.format), sensors.layout(**entry.sensor)
-    takes = generator.generate(
-        layout,
+    session = synthetic.Session(
         seed=settings.seed,
         actions=settings.actions,
         subjects=settings.subjects,
         cameras=settings.cameras,
         frames=(settings.frames[0], settings.frames[1]),
         noise=settings.noise,
+    )
+    takes = generator.generate(
+        layout,
+        session,
         **dict(getattr(settings, entry.format)),
         progress=console.bar(f"synthetic {dataset}", " files"),
     )

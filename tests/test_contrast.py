@@ -188,7 +188,7 @@ def test_filling_enters_the_momentum_networks_keys() -> None:
 
 def test_compiled_steps_are_close_to_those_that_are_not() -> None:
     """Traced, cut into functions and differentiated as for `pretrain.compile`, without the minutes
-    that a C++ compiler takes for them: `COMPILE=1 python -m bench.training` includes these.
+    that a C++ compiler takes for them.
     """
     torch.manual_seed(0)
     net = tiny()

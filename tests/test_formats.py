@@ -21,9 +21,9 @@ from skeletons.formats import Format
 from skeletons.preparing.job import BrokenClips
 from skeletons.preparing.make_clips import make_clips
 from skeletons.preparing.normalise import choose_bodies, normalise
-from skeletons.synthetic import Generator
+from skeletons.synthetic import Generator, Session
 
-COMMON = {"seed": 0, "actions": 10, "subjects": 2, "cameras": 2, "frames": (8, 12), "noise": 0.01}
+SESSION = Session(seed=0, actions=10, subjects=2, cameras=2, frames=(8, 12), noise=0.01)
 LENGTH, MOST, BITS = 11, 8, 12
 WHOLE_FILES = ("agcn", "ctrgcn", "pyskl")  # of many clips
 
@@ -66,7 +66,7 @@ def test_a_format_reads_what_its_generator_writes(name, tmp_path):
 
     names = {"skeletons": ["a.zip", "b.zip/in/side"], "labels": ["l.zip"], "splits": ["view.txt"]}
     counts = dict.fromkeys(generator.COUNTS, 2)
-    made = generator.generate(layout, progress=progress, **COMMON, **counts)
+    made = generator.generate(layout, SESSION, progress=progress, **counts)
     generator.write(tmp_path, layout, made, **names)
     labels = [tmp_path / "l.zip"] if (tmp_path / "l.zip").exists() else []
     source = Source([tmp_path / name for name in names["skeletons"]], 10, labels)

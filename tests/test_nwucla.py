@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import nwucla_archive
 import pytest
 import yaml
 import zarr
@@ -25,7 +26,7 @@ from skeletons.preparing import summary
 from skeletons.preparing.job import Job
 from skeletons.preparing.make_clips import Recipe
 from skeletons.preparing.normalise import upright
-from stages import dataset_page, embed, pretrain, raw, synthetic
+from stages import dataset_page, embed, pretrain, raw
 from stages import prepare as prepare_stage
 from stages import view_pictures as views
 
@@ -251,10 +252,9 @@ def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
 
 
 def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
-    """The stages of the preset on a few synthetic clips: one body of 20 joints from end to end."""
+    """The stages of the preset on a few random clips: one body of 20 joints from end to end."""
     p = presets.values("nwucla")
     update(p, TINY)
-    update(p, {"sources": {"nwucla": "synthetic"}, "synthetic": {"cameras": 3}})
     update(p, {"views": {"temporal_mask": {"probability": 1.0, "kind": "energy", "weight": 0.5}}})
     p["supervised_runs"] = {}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(p))
@@ -262,8 +262,9 @@ def test_network_and_pictures_follow_the_layout(tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
+    nwucla_archive.write(Path("archives/all_sqe.zip"))
     for stage, key in (
-        *((synthetic, "nwucla"), (raw, "nwucla"), (prepare_stage, "nwucla")),
+        *((raw, "nwucla"), (prepare_stage, "nwucla")),
         *((views, "nwucla"), (dataset_page, "nwucla")),
         *((pretrain, "nwucla-xview-bone"), (embed, "nwucla-xview-bone")),
     ):

@@ -109,7 +109,7 @@ PAIR = {"joint": "ntu60-xsub", "bone": "ntu60-xsub-bone", "motion": None}
         ),
         (
             {
-                "sources.nwucla": "synthetic",
+                "sources.nwucla": "archives",
                 "runs.mine": {"dataset": "nwucla", "protocol": "xview", "stream": "joint"},
                 "views.spatial_mask.joints": 21,
             },
@@ -147,7 +147,7 @@ PAIR = {"joint": "ntu60-xsub", "bone": "ntu60-xsub-bone", "motion": None}
         ({"transfers.ntu60-to-pku2.target": "pku1"}, "allowed: one of ntu60, pku2"),
         (
             {
-                "sources.nwucla": "synthetic",
+                "sources.nwucla": "archives",
                 "transfers.mine": {"run": "ntu60-xsub", "target": "nwucla", "protocol": "xview"},
             },
             "transfers.mine.target is 'nwucla', allowed: a dataset of layout kinect-v2",

@@ -91,11 +91,6 @@ def test_synthetic_archives_bear_the_names_of_the_real_ones(project):
     raw.main("mine")
     assert sorted(project.brought) == ["mine/l.zip", "mine/s.txt", "mine/v.zip"]
 
-    project.dataset("synthetic", ["all_sqe.zip"], "nwucla")
-    synthetic.main("mine")
-    raw.main("mine")
-    assert sorted(project.brought) == ["mine/all_sqe.zip"]
-
 
 def test_where_archives_are_real_a_line_says_so_and_no_synthetic_parameter_changes_it(
     project, owned

@@ -1,7 +1,6 @@
 """The synthetic recordings: real names, formats and quirks, people that move like people."""
 
 import dataclasses
-import json
 import math
 import re
 import zipfile
@@ -17,10 +16,9 @@ from skeletons.archives import archive
 from skeletons.archives.recordings import Source
 from skeletons.clips.layout import Layout
 from skeletons.formats import ntu as read_ntu
-from skeletons.formats import nwucla as read_nwucla
 from skeletons.synthetic import figure as figures
-from skeletons.synthetic import motion, ntu, nwucla, pku
-from skeletons.synthetic.sensor import Take
+from skeletons.synthetic import motion, ntu, pku
+from skeletons.synthetic.sensor import Session, Take
 
 COMMON = {
     "seed": 0,
@@ -34,7 +32,6 @@ POSED = [KINECT_V1, KINECT_V2]
 NO_LISTS: dict[str, list[str]] = {"labels": [], "splits": []}
 NTU = {**COMMON, "setups": 2, "replications": 1}
 PKU = {**COMMON, "recordings": 3, "instances": 12}
-NWUCLA = {**COMMON, "cameras": 3, "executions": 2}
 PKU_ARCHIVES = {
     "skeletons": ["bodies.zip"],
     "labels": ["labels.zip"],
@@ -42,14 +39,21 @@ PKU_ARCHIVES = {
 }
 
 
+def generate(module, layout, numbers):
+    """The recordings of a session and counts of these numbers."""
+    counts = {name: numbers[name] for name in module.COUNTS}
+    session = Session(**{name: numbers[name] for name in COMMON})
+    return module.generate(layout, session, **counts)
+
+
 @pytest.fixture(scope="module")
 def clips() -> list[Take]:
-    return list(ntu.generate(KINECT_V2, **NTU))
+    return list(generate(ntu, KINECT_V2, NTU))
 
 
 @pytest.fixture(scope="module")
 def videos() -> list[Take]:
-    return list(pku.generate(KINECT_V2, **PKU))
+    return list(generate(pku, KINECT_V2, PKU))
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +71,6 @@ def pku_folder(videos, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def nwucla_folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("nwucla")
-    clips = nwucla.generate(KINECT_V1, **NWUCLA)
-    nwucla.write(folder, KINECT_V1, clips, skeletons=["all_sqe.zip"], **NO_LISTS)
-    return folder
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
@@ -86,23 +82,20 @@ def lengths(joints: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_motion(
-    tmp_path, ntu_folder, pku_folder, nwucla_folder, clips, videos
+    tmp_path, ntu_folder, pku_folder, clips, videos
 ):
-    again = ntu.generate(KINECT_V2, **NTU)
+    again = generate(ntu, KINECT_V2, NTU)
     archives = ["one.zip", "two.zip/in/side", "three"]
     ntu.write(tmp_path / "ntu", KINECT_V2, again, skeletons=archives, **NO_LISTS)
-    pku.write(tmp_path / "pku", KINECT_V2, pku.generate(KINECT_V2, **PKU), **PKU_ARCHIVES)
-    one_body = nwucla.generate(KINECT_V1, **NWUCLA)
-    nwucla.write(tmp_path / "nwucla", KINECT_V1, one_body, skeletons=["all_sqe.zip"], **NO_LISTS)
-    assert contents(tmp_path / "nwucla") == contents(nwucla_folder)
+    pku.write(tmp_path / "pku", KINECT_V2, generate(pku, KINECT_V2, PKU), **PKU_ARCHIVES)
     assert contents(tmp_path / "ntu") == contents(ntu_folder)
     assert contents(tmp_path / "pku") == contents(pku_folder)
-    other = next(ntu.generate(KINECT_V2, **NTU | {"seed": 1}))
+    other = next(generate(ntu, KINECT_V2, NTU | {"seed": 1}))
     assert other.joints.shape != clips[0].joints.shape or (other.joints != clips[0].joints).any()
 
 
 def test_a_clip_does_not_depend_on_how_many_there_are(clips):
-    more = ntu.generate(KINECT_V2, **NTU | {"cameras": 2, "actions": 4})
+    more = generate(ntu, KINECT_V2, NTU | {"cameras": 2, "actions": 4})
     few = {clip.name: clip.joints for clip in more}
     same = [
         np.array_equal(clip.joints[3:8, 0], few[clip.name][3:8, 0])
@@ -115,7 +108,7 @@ def test_a_clip_does_not_depend_on_how_many_there_are(clips):
 
 @pytest.mark.parametrize("layout", POSED, ids=lambda layout: layout.name)
 def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
-    for clip in ntu.generate(layout, **NTU | {"noise": 0.0}):
+    for clip in generate(ntu, layout, NTU | {"noise": 0.0}):
         for body in np.moveaxis(clip.joints, 1, 0):
             seen = lengths(body[body.any((1, 2))], layout)
             if len(seen):
@@ -124,9 +117,7 @@ def test_bones_keep_their_length_when_the_sensor_has_no_noise(layout):
 
 
 def test_noise_is_as_strong_as_asked_and_weak_on_the_trunk():
-    quiet, noisy = (
-        next(ntu.generate(KINECT_V2, **NTU | {"noise": noise})) for noise in (0.0, 0.02)
-    )
+    quiet, noisy = (next(generate(ntu, KINECT_V2, NTU | {"noise": noise})) for noise in (0.0, 0.02))
     error = np.ma.array(noisy.joints - quiet.joints)[:, 0]
     error[noisy.inferred[:, 0]] = np.ma.masked
     trunk = [0, 1, 2, 3, 4, 8, 12, 16, 20]  # the middle line, shoulders, hips
@@ -203,7 +194,7 @@ def test_ntu_names_cover_everyone_and_everything(clips):
 
 def test_default_scale_has_names_of_the_list_to_leave_out():
     numbers = NTU | {"subjects": 6, "cameras": 3, "replications": 2, "setups": 1, "frames": (8, 8)}
-    names = {clip.name for clip in ntu.generate(KINECT_V2, **numbers)}
+    names = {clip.name for clip in generate(ntu, KINECT_V2, numbers)}
     leave_out = Path("datasets/lists/ntu60_missing.txt").read_text().split()
     assert "S001C002P005R002A008" in names & set(leave_out)
 
@@ -317,40 +308,6 @@ def test_pku_split_lists(pku_folder, videos):
         assert trained == {video.name for video in videos} - tested
 
 
-def test_nwucla_archives_are_like_the_real_one(nwucla_folder):
-    with zipfile.ZipFile(nwucla_folder / "all_sqe.zip") as file:
-        assert file.namelist()[:2] == ["all_sqe/", "all_sqe/a01_s01_e01_v01.json"]
-        texts = {name[8:-5]: json.loads(file.read(name)) for name in file.namelist()[1:]}
-    assert list(texts) == sorted(texts)
-    assert len(texts) == 10 * 2 * 2 * 3
-    assert {tuple(text) for text in texts.values()} == {("file_name", "skeletons", "label")}
-    assert {text["file_name"] == name for name, text in texts.items()} == {True}
-    labels = {(int(name[1:3]), text["label"]) for name, text in texts.items()}
-    assert labels == {
-        *((1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (8, 7), (9, 8), (11, 9), (12, 10))
-    }
-    numbers = {len(text["skeletons"]) for text in texts.values()}
-    assert min(numbers) == 1
-    assert numbers - {1} <= set(range(20, 31))
-
-
-def test_nwucla_archives_hold_what_was_generated(nwucla_folder):
-    recordings, broken = formats.plan("nwucla", Source([nwucla_folder / "all_sqe.zip"], 10))
-    assert not broken
-    made = list(nwucla.generate(KINECT_V1, **NWUCLA))
-    for recording, clip in zip(recordings, made, strict=True):
-        data = archive.read(recording.member)
-        _, body = read_nwucla.parse(data, joints=KINECT_V1.joints, classes=10)
-        assert recording.clips[0].name == clip.name
-        assert clip.joints.shape[1] == KINECT_V1.bodies
-        np.testing.assert_allclose(body, clip.joints[:, 0], atol=5.1e-7)
-
-
-def test_nwucla_has_ten_actions():
-    with pytest.raises(UserError, match="actions must be at most 10 for NW-UCLA, not 11"):
-        next(nwucla.generate(KINECT_V1, **NWUCLA | {"actions": 11}))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -362,4 +319,4 @@ def test_nwucla_has_ten_actions():
 )
 def test_numbers_without_sense_are_refused(change, message):
     with pytest.raises(UserError, match=message):
-        next(pku.generate(KINECT_V2, **PKU | change))
+        next(generate(pku, KINECT_V2, PKU | change))

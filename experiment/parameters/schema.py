@@ -353,10 +353,6 @@ class SyntheticPKU(Section):
     instances: Few = key("actions in a video")
 
 
-class SyntheticNWUCLA(Section):
-    executions: Few = key("times a person repeats an action")
-
-
 class Synthetic(Section):
     seed: Seed = key("seed of the recordings")
     actions: Few = key("number of actions")
@@ -366,7 +362,6 @@ class Synthetic(Section):
     noise: NotNegative = key("standard deviation of a joint's error", "metres")
     ntu: SyntheticNTU = key("of datasets in the format ntu alone")
     pku: SyntheticPKU = key("of datasets in the format pku alone")
-    nwucla: SyntheticNWUCLA = key("of datasets in the format nwucla alone")
 
 
 class Params(Section):

@@ -1,6 +1,10 @@
-"""The `dvc` that runs this stage, however many shells and launchers lie between."""
+"""The `dvc` that runs this stage, however many shells and launchers lie between; and one that
+fetches a file.
+"""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +47,12 @@ def _is_dvc(process: psutil.Process) -> bool:
     except psutil.Error:
         return False
     return any(Path(argument).name in ("dvc", "dvc.exe") for argument in arguments[:3])
+
+
+def fetch(url: str, target: Path) -> bool:
+    """Download a file or folder with DVC, which knows many kinds of storage and their credentials.
+
+    False if DVC could not, and has said why.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return not subprocess.run([sys.executable, "-m", "dvc", "get-url", url, str(target)]).returncode

@@ -1,12 +1,13 @@
 """Archives of raw files, read in place: a zip file or a folder, never unpacked."""
 
-import io
+import hashlib
 import os
+import shutil
 import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from isal import isal_zlib
 
@@ -110,6 +111,33 @@ def check(source: Path, *, pickled: bool = False) -> None:
         raise ArchiveError(f"{source}: {kind}, where {_PICKLE} is due")
 
 
+def check_md5(path: Path, md5: str) -> None:
+    """Raise ArchiveError unless a file has this md5, in hexadecimal."""
+    if path.is_dir():
+        raise ArchiveError(f"archives.md5 has {path.name}, a folder: only files are checked")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
+        raise ArchiveError(f"{path.name}: its md5 is {found}, not the stated {md5}: get it anew")
+
+
+def link(origin: Path, copy: Path) -> None:
+    """Hard link an archive, or a folder's files; copy where the file system cannot.
+
+    A folder's mode is not copied: what is read-only there can be removed here.
+    """
+    if origin.is_dir():
+        copy.mkdir(parents=True, exist_ok=True)
+        for entry in origin.iterdir():
+            link(entry, copy / entry.name)
+        return
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(origin.resolve(), copy)
+    except OSError:
+        shutil.copyfile(origin, copy)
+
+
 def read(member: Member, root: Path = Path()) -> bytes:
     """The bytes of a member; `root` is the folder that its archive's relative path starts from.
 
@@ -157,37 +185,6 @@ def enter(source: BinaryIO, member: Member) -> None:
         raise ArchiveError("damaged in the archive (no header); get the archive again")
     _, name, extra = _LOCAL_HEADER.unpack(header)
     source.seek(name + extra, os.SEEK_CUR)
-
-
-def inside(member: Member, suffix: str) -> list[Member]:
-    """The files of a zip that is itself a member of an archive, as `members` but possibly none.
-
-    Raises ArchiveError when it is damaged, no zip, or compressed in a zip: of that no part can be
-    read in place.
-    """
-    if member.start is None:
-        return _zip(Path(member.archive, member.name), suffix)
-    if member.deflated or member.fault:
-        raise ArchiveError(
-            f"{member.place}: {member.fault or 'compressed inside the zip'}; unpack the zip and "
-            "name the folder, or make it without compression (zip -0)"
-        )
-    with open(member.archive, "rb") as source:
-        try:
-            enter(source, member)
-        except ArchiveError as error:
-            raise ArchiveError(f"{member.place}: {error}") from None
-        start = source.tell()
-        part = io.BufferedReader(_Part(source, start, member.size))
-        found = _zip(Path(member.place), suffix, part)
-    return [
-        entry._replace(
-            archive=member.archive,
-            name=f"{member.name}/{entry.name}",
-            start=start + (entry.start or 0),
-        )
-        for entry in found
-    ]
 
 
 def texts(sources: Sequence[Path], suffix: str) -> list[tuple[Member, str]]:
@@ -243,42 +240,13 @@ def _folder(path: Path, suffix: str) -> list[Member]:
     return found
 
 
-class _Part(io.RawIOBase):
-    """A part of a file, read as a file of its own."""
-
-    def __init__(self, source: BinaryIO, start: int, size: int) -> None:
-        self._source, self._start, self._size = source, start, size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        place = (0, self._at, self._size)[whence] + offset
-        if place < 0:  # as of a whole file, by which zipfile tells that it is too short
-            raise OSError("before the file")
-        self._at = place
-        return place
-
-    def readinto(self, buffer: Any) -> int:
-        self._source.seek(self._start + self._at)
-        data = self._source.read(max(min(len(buffer), self._size - self._at), 0))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-def _zip(path: Path, suffix: str, part: IO[bytes] | None = None) -> list[Member]:
-    """As `members` for a zip file, or for a `part` of a file that is one under this name."""
+def _zip(path: Path, suffix: str) -> list[Member]:
+    """As `members` for a zip file."""
     try:
-        with zipfile.ZipFile(part or path) as archive:
+        with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        fault = f"not a whole zip archive ({error}); get it again" if part else _fault(path, error)
-        raise ArchiveError(f"{path}: {fault}") from None
+        raise ArchiveError(f"{path}: {_fault(path, error)}") from None
     found = []
     for entry in entries:
         name = PurePosixPath(entry.filename)

@@ -1,8 +1,8 @@
 """Arrays of NumPy beside a table of clips: the neutral form, into which any source can be written.
 
-An archive holds `clips.csv` and, beside or below it, an npy file a clip, or an npz with an array a
-clip. The table is UTF-8, its cells separated by commas: a line with the names of the columns, then
-a line a clip.
+An archive holds `clips.csv` and, beside or below it, an npy file a clip, or, in a folder, an npz
+with an array a clip. The table is UTF-8, its cells separated by commas: a line with the names of
+the columns, then a line a clip.
 
     file      the npy file, relative to the table, or the array's name in the npz. `.npy` may be
               left out; without it, this is the clip's name
@@ -163,11 +163,13 @@ def _arrays(source: Path, table: Member) -> dict[str, Member]:
     found: dict[str, Member] = {}
     for member in archive.members(source, ""):
         path = PurePosixPath(member.place)
-        arrays, above = [member], folder
-        if path.suffix.lower() == ".npz":
-            arrays, above = archive.inside(member, ".npy"), path
         if not path.is_relative_to(folder) or path.suffix.lower() not in (".npy", ".npz"):
             continue
+        arrays, above = [member], folder
+        if path.suffix.lower() == ".npz":
+            if member.start is not None:
+                raise ArchiveError(f"{path}: inside a zip; unpack the zip and name the folder")
+            arrays, above = archive.members(Path(path), ".npy"), path
         for array in arrays:
             name = _clip_name(str(PurePosixPath(array.place).relative_to(above)))
             if name in found:

@@ -13,11 +13,11 @@ from typing import Any, Protocol, cast
 
 from errors import UserError
 from skeletons.clips.layout import Layout
-from skeletons.synthetic.sensor import Progress, Take
+from skeletons.synthetic.sensor import Progress, Session, Take
 
 
 class Generator(Protocol):
-    """What the module of a format offers.
+    """The module of a format.
 
     `COUNTS` are the numbers that only its archives have, each from 1 to 99, and what they mean:
     parameters of `generate`, and keys of a dataset's `synthetic`.
@@ -26,24 +26,12 @@ class Generator(Protocol):
     COUNTS: Mapping[str, str]
 
     def generate(
-        self,
-        layout: Layout,
-        *,
-        seed: int,
-        actions: int,
-        subjects: int,
-        cameras: int,
-        frames: tuple[int, int],
-        noise: float,
-        progress: Progress = iter,
-        **counts: Any,
+        self, layout: Layout, session: Session, *, progress: Progress = iter, **counts: Any
     ) -> Iterator[Take]:
-        """Synthetic recordings, sorted by name.
+        """Recordings of a session, sorted by name; `counts` are those of `COUNTS`.
 
-        There are `actions` done by `subjects` people before `cameras`; `frames` are the least and
-        the most of an action, `noise` is the sensor's standard deviation in metres, `counts` are
-        those of `COUNTS`. `progress` is given the recordings to generate and hands them on. Raises
-        UserError for a number that makes no sense.
+        `progress` is given the recordings to generate and hands them on. Raises UserError for a
+        number that makes no sense.
         """
         ...
 
@@ -57,8 +45,8 @@ class Generator(Protocol):
         labels: Sequence[str],
         splits: Sequence[str],
     ) -> None:
-        """Write recordings into archives and split lists of these names, which are those of a
-        dataset, relative to the folder.
+        """Write recordings into archives and split lists of these names, as a dataset has them,
+        below a folder; several archives take turns.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Synthetic archives of NTU RGB+D 60 and 120: what `skeletons.formats.ntu` reads."""
+"""Synthetic archives of NTU RGB+D 60 and 120, for `skeletons.formats.ntu` to read."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from skeletons.clips.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import TWO_PERSON, action, scene
-from skeletons.synthetic.sensor import Progress, Take, check, present, record
+from skeletons.synthetic.sensor import Progress, Session, Take, check, present, record
 
 COUNTS = {"setups": "camera setups", "replications": "times a person repeats an action"}
 _SUBJECT, _CLIP = 1, 3  # streams of random numbers
@@ -19,31 +19,24 @@ _SUBJECT, _CLIP = 1, 3  # streams of random numbers
 
 def generate(
     layout: Layout,
+    session: Session,
     *,
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
     setups: int,
     replications: int,
-    frames: tuple[int, int],
-    noise: float,
     progress: Progress = iter,
 ) -> Iterator[Take]:
     """Clips of NTU RGB+D, sorted by name: every action by every subject, replication and camera.
 
-    Subjects are spread evenly over the setups. `frames` are the least and the most of a clip,
-    `noise` is the sensor's standard deviation in metres. Some clips lack a frame or the second
-    person, or gain a ghost. A number that makes no sense raises UserError.
+    Subjects are spread evenly over the setups. Some clips lack a frame or the second person, or
+    gain a ghost.
     """
-    check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
-    check(frames, noise, setups=setups, replications=replications)
-    figure = Figure(layout)
-    acts = {number: action(figure, number, seed=seed) for number in range(1, actions + 1)}
+    check(setups=setups, replications=replications)
+    figure, seed, subjects = Figure(layout), session.seed, session.subjects
+    acts = {number: action(figure, number, seed=seed) for number in range(1, session.actions + 1)}
     people = [subject(figure, seed, _SUBJECT, person) for person in range(subjects)]
     keys = sorted(
         (1 + (person - 1) * setups // subjects, camera, person, replication, number)
-        for camera in range(1, cameras + 1)
+        for camera in range(1, session.cameras + 1)
         for person in range(1, subjects + 1)
         for replication in range(1, replications + 1)
         for number in acts
@@ -51,7 +44,7 @@ def generate(
     for index, key in enumerate(progress(keys)):
         setup, camera, person, replication, number = key
         rng = np.random.default_rng((seed, _CLIP, *key))
-        length = int(rng.integers(*frames, endpoint=True))
+        length = int(rng.integers(*session.frames, endpoint=True))
         pair = people[person - 1], people[person % subjects]
         room = scene(figure, pair, [(number, 0, length)], acts, length, rng)
         if number % TWO_PERSON == 0:
@@ -64,8 +57,8 @@ def generate(
             room[length // 2] = 0
         if index % 17 == 2:
             room[:2] = 0
-        yaw = 45 * (camera - (cameras + 1) / 2) + (-1) ** replication * 20
-        joints, inferred = record(figure, room, yaw * DEGREE, setup, noise, rng)
+        yaw = 45 * (camera - (session.cameras + 1) / 2) + (-1) ** replication * 20
+        joints, inferred = record(figure, room, yaw * DEGREE, setup, session.noise, rng)
         yield Take("S{:03}C{:03}P{:03}R{:03}A{:03}".format(*key), joints, inferred)
 
 
@@ -78,11 +71,7 @@ def write(
     labels: Sequence[str],
     splits: Sequence[str],
 ) -> None:
-    """Write clips into the archives `skeletons` in a folder. There are no label files or lists.
-
-    An archive is named as in a dataset's description: a zip, a zip and a folder inside it, or a
-    folder. The clips are dealt to several archives in turn.
-    """
+    """Write clips into the archives `skeletons`. There are no label files or split lists."""
     with ExitStack() as stack:
         archives = [Archive(folder, name, "nturgb+d_skeletons", stack) for name in skeletons]
         for index, clip in enumerate(takes):

@@ -1,4 +1,4 @@
-"""Synthetic archives of PKU-MMD: what `skeletons.formats.pku` reads."""
+"""Synthetic archives of PKU-MMD, for `skeletons.formats.pku` to read."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from skeletons.clips.layout import Layout
 from skeletons.synthetic.archive import Archive
 from skeletons.synthetic.figure import DEGREE, Figure, subject
 from skeletons.synthetic.motion import action, scene
-from skeletons.synthetic.sensor import Progress, Take, check, record
+from skeletons.synthetic.sensor import Progress, Session, Take, check, record
 
 COUNTS = {"recordings": "long videos of a person", "instances": "actions in a video"}
 _SUBJECT, _VIDEO = 2, 4  # streams of random numbers
@@ -20,36 +20,31 @@ _VIEWS = "LMR"
 
 def generate(
     layout: Layout,
+    session: Session,
     *,
-    seed: int,
-    actions: int,
-    subjects: int,
-    cameras: int,
     recordings: int,
     instances: int,
-    frames: tuple[int, int],
-    noise: float,
     progress: Progress = iter,
 ) -> Iterator[Take]:
     """Videos of PKU-MMD phase II: `recordings` by one subject after the other, each from every
     camera, each of `instances` actions with pauses between.
 
-    `frames` are the least and the most of an action, `noise` is the sensor's standard deviation in
-    metres. The people are not those of other formats, the actions are. Every action occurs in a
-    video before one occurs again. A number that makes no sense raises UserError.
+    The people are not those of other formats, the actions are. Every action occurs in a video
+    before one occurs again.
     """
-    check(frames, noise, actions=actions, subjects=subjects, cameras=cameras)
-    check(frames, noise, recordings=recordings, instances=instances)
-    if cameras > len(_VIEWS):
-        raise UserError(f"cameras must be at most {len(_VIEWS)} for PKU-MMD, not {cameras}")
-    figure = Figure(layout)
+    check(recordings=recordings, instances=instances)
+    if session.cameras > len(_VIEWS):
+        allowed = f"at most {len(_VIEWS)} for PKU-MMD"
+        raise UserError(f"cameras must be {allowed}, not {session.cameras}")
+    figure, seed = Figure(layout), session.seed
+    actions, subjects, cameras = session.actions, session.subjects, session.cameras
     acts = {number: action(figure, number, seed=seed) for number in range(1, actions + 1)}
     people = [subject(figure, seed, _SUBJECT, person) for person in range(subjects)]
     keys = [(recording, camera) for recording in range(recordings) for camera in range(cameras)]
     for recording, camera in progress(keys):
         rng = np.random.default_rng((seed, _VIDEO, recording, camera))
         numbers = [rng.permutation(actions) + 1 for _ in range(0, instances, actions)]
-        lengths = rng.integers(*frames, size=instances, endpoint=True)
+        lengths = rng.integers(*session.frames, size=instances, endpoint=True)
         ends = np.cumsum(rng.integers(8, 20, instances) + lengths)
         spans = np.stack([np.concatenate(numbers)[:instances], ends - lengths, ends], 1)
         labels = [(number, start, end) for number, start, end in spans.tolist()]
@@ -59,7 +54,7 @@ def generate(
         room = scene(figure, pair, labels, acts, length, rng)
         yaw = 45 * DEGREE * (camera - (cameras - 1) / 2)
         name = f"A{1 + recording // subjects:02}N{1 + person:02}-{_VIEWS[camera]}"
-        yield Take(name, *record(figure, room, yaw, 1, noise, rng), labels)
+        yield Take(name, *record(figure, room, yaw, 1, session.noise, rng), labels)
 
 
 def write(
@@ -71,11 +66,10 @@ def write(
     labels: Sequence[str],
     splits: Sequence[str],
 ) -> None:
-    """Write videos into the archives `skeletons` in a folder, their labels into the archives
-    `labels`, and the split lists.
+    """Write videos into the archives `skeletons`, their labels into the archives `labels`, and the
+    split lists.
 
-    An archive is named as in a dataset's description; the videos are dealt to several in turn. A
-    split list with "view" in its name trains on all views but the left one, any other on two
+    A split list with "view" in its name trains on all views but the left one, any other on two
     thirds of the people.
     """
     names = []

@@ -17,6 +17,30 @@ _GUESS = 4  # times the noise: the error of a hidden joint
 
 
 @dataclass(frozen=True)
+class Session:
+    """Numbers of a synthetic dataset: `actions` done by `subjects` people before `cameras`.
+
+    `frames` are the least and the most of an action, `noise` is the sensor's standard deviation in
+    metres. Raises UserError for a number that makes no sense.
+    """
+
+    seed: int
+    actions: int
+    subjects: int
+    cameras: int
+    frames: tuple[int, int]
+    noise: float
+
+    def __post_init__(self) -> None:
+        check(actions=self.actions, subjects=self.subjects, cameras=self.cameras)
+        if not 8 <= self.frames[0] <= self.frames[1]:
+            frames = list(self.frames)
+            raise UserError(f"frames must be at least 8, the least first, not {frames}")
+        if self.noise < 0:
+            raise UserError(f"noise must not be negative, it is {self.noise}")
+
+
+@dataclass(frozen=True)
 class Take:
     """A recording of the sensor: joints (T, bodies, joints, 3) in metres of the camera, in the
     order of the file and zero where there is no body; inferred (T, bodies, joints) where the sensor
@@ -29,7 +53,7 @@ class Take:
 
 
 def present(joints: Array) -> NDArray[np.bool_]:
-    """Which bodies (T, M) there are in joints (T, M, joints, 3)."""
+    """True (T, M) for the bodies that are there in joints (T, M, joints, 3)."""
     return np.any(joints != 0, axis=(2, 3))
 
 
@@ -64,13 +88,8 @@ def record(
     return (seen + noise * scale * error) * there, inferred & there[..., 0]
 
 
-def check(frames: tuple[int, int], noise: float, **counts: int) -> None:
-    """Raise UserError unless counts are 1 to 99, `frames` (the least and the most of an action)
-    are at least 8 and in order, and `noise` is not negative."""
+def check(**counts: int) -> None:
+    """Raise UserError unless counts are 1 to 99."""
     for name, count in counts.items():
         if not 1 <= count <= 99:
             raise UserError(f"{name} must be 1 to 99, not {count}")
-    if not 8 <= frames[0] <= frames[1]:
-        raise UserError(f"frames must be at least 8, the least first, not {list(frames)}")
-    if noise < 0:
-        raise UserError(f"noise must not be negative, it is {noise}")
