@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from clone import Clone
-from test_pages import blocks, run
+from test_pages import blocks
 
 
 @pytest.fixture
@@ -22,12 +22,7 @@ def block_with(page: str, command: str) -> str:
     return re.sub(r"\s+#.*", "", found)
 
 
-def script(clone: Clone, text: str) -> str:
-    done = run(clone, text)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
+@pytest.mark.documents("dvc repro linear@mine-xsub")
 def test_own_recordings(own: Clone, tmp_path: Path) -> None:
     archives = tmp_path / "recordings"
     archives.mkdir()
@@ -44,6 +39,13 @@ def test_own_recordings(own: Clone, tmp_path: Path) -> None:
     assert ran == expected | {"check"}
 
 
+@pytest.mark.documents(
+    "dvc repro prepare@ntu60",
+    "sleep 10",
+    "CUDA_VISIBLE_DEVICES=0 dvc repro --single-item pretrain@ntu60-xsub &",
+    "CUDA_VISIBLE_DEVICES=1 dvc repro --single-item pretrain@ntu60-xsub-bone &",
+    "CUDA_VISIBLE_DEVICES=2 dvc repro --single-item pretrain@ntu60-xsub-motion &",
+)
 def test_runs_that_train_at_once(finished: Clone, tmp_path: Path) -> None:
     own = finished.copy(tmp_path / "clone")
     motion = {"dataset": "ntu60", "protocol": "xsub", "stream": "motion"}
@@ -52,7 +54,7 @@ def test_runs_that_train_at_once(finished: Clone, tmp_path: Path) -> None:
     assert block.rstrip().endswith("wait\ndvc repro")
     block = block.rstrip().removesuffix("dvc repro")
     # Stages of seconds need shorter pauses.
-    said = script(own, block.replace("sleep 10", "sleep 5"))
+    said = own.shell(block.replace("sleep 10", "sleep 5"))
     # On a busy machine DVC may fail to record one, whose weights are there: the page says how to.
     lost = [stage for stage in own.stale() if stage.startswith(("prepare", "pretrain"))]
     assert len(lost) <= 1, said
@@ -62,6 +64,12 @@ def test_runs_that_train_at_once(finished: Clone, tmp_path: Path) -> None:
     assert "embed@ntu60-xsub-bone" in own.stale()
 
 
+@pytest.mark.documents(
+    "git add datasets/mine.yaml",
+    "dvc queue status",
+    "dvc queue logs gentle",
+    "dvc queue remove --failed",
+)
 def test_a_queued_task_lacks_what_git_does_not_know_and_says_so(own: Clone) -> None:
     name = "datasets/lists/mine.txt"
     (own.path / name).write_text("S001C001P001R001A001\n")
@@ -79,6 +87,12 @@ def test_a_queued_task_lacks_what_git_does_not_know_and_says_so(own: Clone) -> N
     assert "mended" in own.dvc("exp", "list")
 
 
+@pytest.mark.documents(
+    "mv data/weights/ntu60-xsub-bone.pt data/weights/bones.pt",
+    "mv data/epochs/ntu60-xsub-bone data/epochs/bones",
+    "mv metrics/pretrain/ntu60-xsub-bone.json metrics/pretrain/bones.json",
+    "dvc commit --force pretrain@bones",
+)
 def test_a_renamed_run_keeps_its_weights(finished: Clone, tmp_path: Path) -> None:
     own = finished.copy(tmp_path / "clone")
     own.keep_run("ntu60-xsub-bone")
@@ -86,15 +100,15 @@ def test_a_renamed_run_keeps_its_weights(finished: Clone, tmp_path: Path) -> Non
     named = (own.path / "params.yaml").read_text().replace("ntu60-xsub-bone", "bones")
     (own.path / "params.yaml").write_text(named)
     own.dvc("repro", "check")
-    script(own, block_with("docs/experiments.md", "pretrain@bones").replace("dvc repro", ""))
+    own.shell(block_with("docs/experiments.md", "pretrain@bones").replace("dvc repro", ""))
     assert own.ran("repro", "linear@bones") == {"embed@bones", "linear@bones"}
     assert (own.path / "data/weights/bones.pt").read_bytes() == weights
     stale = own.stale()
-    listed = script(own, "python -m commands.clean")
+    listed = own.shell("python -m commands.clean")
     assert "metrics/linear/ntu60-xsub-bone.json" in listed
     assert "metrics/linear/bones.json" not in listed
-    script(own, "python -m commands.clean --remove")
-    assert script(own, "python -m commands.clean").startswith("0 ")
+    own.shell("python -m commands.clean --remove")
+    assert own.shell("python -m commands.clean").startswith("0 ")
     assert own.stale() == stale
 
 
@@ -103,11 +117,12 @@ def test_an_edited_docstring_is_settled_without_a_run(own: Clone) -> None:
     module.write_text(module.read_text().replace('"""', '"""Edited. ', 1))
     assert "pretrain@ntu60-xsub" in own.stale()
     weights = (own.path / "data/weights/ntu60-xsub.pt").stat().st_mtime_ns
-    script(own, block_with("docs/experiments.md", "git add dvc.lock"))
+    own.shell(block_with("docs/experiments.md", "git add dvc.lock"))
     assert own.stale() == set()
     assert (own.path / "data/weights/ntu60-xsub.pt").stat().st_mtime_ns == weights
 
 
+@pytest.mark.documents("dvc repro raw@ntu60", "dvc repro --pull --allow-missing")
 def test_a_changed_prepare_without_archives(own: Clone, tmp_path: Path) -> None:
     own.dvc("remote", "add", "--default", "shared", str(tmp_path / "remote"))
     own.git("commit", "-qam", "A remote")
@@ -120,12 +135,13 @@ def test_a_changed_prepare_without_archives(own: Clone, tmp_path: Path) -> None:
     assert colleague.ran(*fetch) == {"prepare@ntu60"}
 
 
+@pytest.mark.documents("dvc gc --workspace --all-branches --all-tags --all-experiments")
 def test_freeing_space_keeps_experiments(own: Clone) -> None:
     own.dvc("exp", "run", "--name", "gentle", "-S", "linear.lr=0.01")
     own.git("checkout", ".")
     own.dvc("checkout")
     block = block_with("docs/sharing.md", "dvc gc ")
-    script(own, block.replace("--all-experiments\n", "--all-experiments --force\n"))
+    own.shell(block.replace("--all-experiments\n", "--all-experiments --force\n"))
     own.dvc("exp", "apply", "gentle")
     assert own.stale() == set()
     own.git("checkout", ".")

@@ -45,11 +45,9 @@ def kill(clone: Clone, *arguments: str, alone: bool = False) -> list[float]:
     """Starts a `dvc` command and kills all of its processes, or it `alone`, at some moment after
     the first epoch's end was saved; the clips per second of the epochs that are saved.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=clone.path,
-        env={**os.environ, "PATH": path},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

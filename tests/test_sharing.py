@@ -51,6 +51,11 @@ def test_raw_archives_never_travel(origin: Clone) -> None:
     assert not shared & set(map(md5, archives))
 
 
+@pytest.mark.documents(
+    "git clone <repository> scd-net && cd scd-net",
+    "dvc repro --allow-missing",
+    "dvc repro --pull --allow-missing | grep Running",
+)
 def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_path: Path) -> None:
     colleague = origin.clone(tmp_path / "colleague")
     assert colleague.ran("repro", "--allow-missing") == set()
@@ -71,6 +76,7 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     }
 
 
+@pytest.mark.documents("dvc pull")
 def test_a_colleague_pulls_everything_but_the_archives(origin: Clone, tmp_path: Path) -> None:
     colleague = origin.clone(tmp_path / "colleague")
     colleague.dvc("pull")
@@ -79,11 +85,18 @@ def test_a_colleague_pulls_everything_but_the_archives(origin: Clone, tmp_path: 
     assert colleague.ran("repro", "--allow-missing") == set()
 
 
+@pytest.mark.documents("dvc get <repository> data/weights/ntu60-xsub.pt")
 def test_weights_alone(origin: Clone, tmp_path: Path) -> None:
     origin.dvc("get", str(origin.path), WEIGHTS, "--out", str(tmp_path / "plain.pt"))
     assert md5(tmp_path / "plain.pt") == md5(origin.path / WEIGHTS)
 
 
+@pytest.mark.documents(
+    "dvc pull data/weights/ntu60-xsub.pt data/classifiers/ntu60-xsub.zarr "
+    "data/features/ntu60-xsub.zarr",
+    "python -m commands.label ntu60-xsub mine",
+    "python -m commands.label ntu60-xsub mine/S001C001P003R001A002.skeleton --every 20 --json",
+)
 def test_a_clone_labels_a_recording_with_three_artifacts(origin: Clone, tmp_path: Path) -> None:
     colleague = origin.clone(tmp_path / "colleague")
     parts = ("weights/ntu60-xsub.pt", "classifiers/ntu60-xsub.zarr", "features/ntu60-xsub.zarr")

@@ -45,6 +45,11 @@ def experiments(clone: Clone) -> dict[str, dict[str, Any]]:
     return {one["name"]: one["revs"][-1]["data"] for one in head["experiments"] or []}
 
 
+@pytest.mark.documents(
+    "dvc exp run --queue -S views.spatial_mask.probability=0.5 "
+    "-S 'pretrain.temperature=0.07,0.1,0.2' -S 'views.spatial_mask.joints=4,8,12'",
+    "dvc queue start",
+)
 def test_a_grid_through_the_queue(small: Clone) -> None:
     grid = [
         *("-S", "views.spatial_mask.probability=0.5"),
@@ -129,6 +134,7 @@ def shown_behind_check() -> list[list[str]]:
     return [line.partition("#")[0].split() for line in block.splitlines()]
 
 
+@pytest.mark.documents("dvc checkout", "git checkout metrics")
 def test_results_of_a_stage_that_refuses_come_back(small: Clone) -> None:
     """`dvc repro --single-item` goes past `check`, and DVC deletes before it runs a stage: the page
     says what brings the results back.
