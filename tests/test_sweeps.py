@@ -49,6 +49,10 @@ def experiments(clone: Clone) -> dict[str, dict[str, Any]]:
     "dvc exp run --queue -S views.spatial_mask.probability=0.5 "
     "-S 'pretrain.temperature=0.07,0.1,0.2' -S 'views.spatial_mask.joints=4,8,12'",
     "dvc queue start",
+    "git add datasets/mine.yaml",
+    "dvc queue status",
+    "dvc queue logs gentle",
+    "dvc queue remove --failed",
 )
 def test_a_grid_through_the_queue(small: Clone) -> None:
     grid = [
@@ -59,9 +63,26 @@ def test_a_grid_through_the_queue(small: Clone) -> None:
     assert small.dvc("exp", "run", "--queue", *grid).count("Queueing with overrides") == 9
     small.dvc("queue", "remove", "--all")
     small.dvc("exp", "run", "--queue", "--name", "three", "-S", "retrieval.k=3")
+    # A task has what git tracks: this one lacks a file, and says so.
+    added = "datasets/lists/mine.txt"
+    (small.path / added).write_text("S001C001P001R001A001\n")
+    override = f"datasets/ntu60.yaml:archives.leave_out={added}"
+    small.dvc("exp", "run", "--queue", "--name", "gentle", "-S", override)
+    small.git("checkout", "datasets/ntu60.yaml")
     # The worker holds the output open, so this returns when the queue is empty.
     small.dvc("queue", "start")
-    found = experiments(small)["three"]
+    assert re.search(r"gentle .*Failed", small.dvc("queue", "status"))
+    said = small.dvc("queue", "logs", "gentle")
+    assert added in said
+    assert "No such file or directory" in said or "there is no" in said
+    small.dvc("queue", "remove", "--failed")
+    small.git("add", added)
+    small.dvc("exp", "run", "--temp", "--name", "mended", "-S", override, "prepare@ntu60")
+    small.git("rm", "-q", "--force", added)
+    small.git("checkout", "datasets/ntu60.yaml")
+    tasks = experiments(small)
+    assert "mended" in tasks
+    found = tasks["three"]
     assert found["params"]["params.yaml"]["data"]["retrieval"]["k"] == 3
     metrics = {path for path, content in found["metrics"].items() if content["data"]}
     assert metrics == {"metrics/summary.json"}
@@ -75,6 +96,8 @@ def test_a_grid_through_the_queue(small: Clone) -> None:
     summary = json.loads((small.path / "metrics/summary.json").read_text())
     assert summary == found["metrics"]["metrics/summary.json"]["data"]
     assert small.stale() == set()
+    small.git("checkout", "params.yaml")
+    assert "Stage 'retrieval@ntu60-xsub' is cached - skipping run" in small.dvc("repro")
 
 
 @pytest.mark.parametrize(
