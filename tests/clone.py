@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,16 @@ class Clone:
         params = self.params()
         update(params, changes)
         self.write(params)
+
+    @contextmanager
+    def restored(self, *names: str) -> Iterator[None]:
+        """Afterwards these files have the text that they have now."""
+        before = {self.path / name: (self.path / name).read_text() for name in names}
+        try:
+            yield
+        finally:
+            for path, text in before.items():
+                path.write_text(text)
 
     def keep_run(self, run: str) -> None:
         """Leaves one run and its dataset in params.yaml and dvc.lock, which DVC reads and writes

@@ -181,12 +181,9 @@ def test_commands_that_run_elsewhere_are_on_a_page() -> None:
 
 def would_run(small: Clone, preset: str, *targets: str) -> set[str]:
     """The stages that `dvc repro` runs from nothing after a preset is copied over params.yaml."""
-    before = (small.path / "params.yaml").read_text()
-    try:
+    with small.restored("params.yaml"):
         small.shell(f"python -m commands.preset {preset}")
         return small.ran("repro", "--dry", "--force", *targets)
-    finally:
-        (small.path / "params.yaml").write_text(before)
 
 
 @pytest.fixture
@@ -212,17 +209,14 @@ def test_the_sweep_of_nw_ucla(small: Clone, documented: tuple[str, ...]) -> None
     """What its commands queue; the experiments themselves take minutes."""
     setting, sweep = documented
     params_file = small.path / "params.yaml"
-    before = params_file.read_text()
-    small.shell("python -m commands.preset nwucla")
     queued = []
-    try:
+    with small.restored("params.yaml"):
+        small.shell("python -m commands.preset nwucla")
         for command in (setting.replace("exp run", "exp run --queue"), sweep):
             small.shell(command)
             params_file.write_text(small.git("show", "refs/exps/celery/stash:params.yaml"))
             queued.append(params.read(params_file, datasets=small.path / "datasets"))
-    finally:
         small.dvc("queue", "remove", "--all")
-        params_file.write_text(before)
     for p in queued:
         (only,) = p.runs.items()
         assert (only[0], only[1].protocol, only[1].stream) == ("nwucla-xview", "val", "joint")

@@ -33,8 +33,7 @@ def test_every_stage_left_its_result(clone: Clone) -> None:
 
 def test_a_parameter_makes_stale_what_reads_it(clone: Clone) -> None:
     """All are changed at once: DVC says of each stage which it has read."""
-    before = (clone.path / "params.yaml").read_text()
-    try:
+    with clone.restored("params.yaml"):
         clone.change(
             {
                 "linear": {"lr": 1.0},
@@ -55,8 +54,6 @@ def test_a_parameter_makes_stale_what_reads_it(clone: Clone) -> None:
                 (changed,) = reason["changed deps"].values()  # of params.yaml
                 for name in changed if isinstance(changed, dict) else ["params.yaml"]:
                     readers.setdefault(name, set()).add(stage.split("@")[0])
-    finally:
-        (clone.path / "params.yaml").write_text(before)
     assert readers == {
         "params.yaml": {"check"},
         "linear": {"linear"},
@@ -74,9 +71,8 @@ def test_a_parameter_makes_stale_what_reads_it(clone: Clone) -> None:
 
 def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
     file = clone.path / "datasets/ntu60.yaml"
-    before = file.read_text()
-    try:
-        described = yaml.safe_load(before)
+    described = yaml.safe_load(file.read_text())
+    with clone.restored("datasets/ntu60.yaml"):
         described["protocols"]["xview"]["train"]["camera"] = [1]
         described["protocols"]["mine"] = {"train": {"subject": "odd"}}
         file.write_text(yaml.safe_dump(described))
@@ -88,8 +84,6 @@ def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
         file.write_text(yaml.safe_dump(described))
         stale = {name.split("@")[0] for name in clone.stale()}
         assert stale == {"check", "pretrain", "embed", "semi", "supervised"} | pages
-    finally:
-        file.write_text(before)
 
 
 def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(small: Clone) -> None:
@@ -99,19 +93,17 @@ def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(small: Clo
         small.path / "datasets/lists/mine.txt",
         small.path / "datasets/mine.yaml",
     ]
-    sensors = small.path / "skeletons/sensors/__init__.py"
-    before = sensors.read_text()
-    try:
+    sensors = "skeletons/sensors/__init__.py"
+    with small.restored(sensors):
         added[0].write_text('"""A format of mine."""\n')
         added[1].write_text("a01\n")
         added[2].write_text((small.path / "datasets/ntu60.yaml").read_text())
-        sensors.write_text(before + "\n# A layout of mine.\n")
+        with (small.path / sensors).open("a") as file:
+            file.write("\n# A layout of mine.\n")
         ran = {stage.split("@")[0] for stage in small.ran("repro")}
         assert ran == {"check", "synthetic", "prepare"}
-    finally:
-        sensors.write_text(before)
-        for file in added:
-            file.unlink()
+    for path in added:
+        path.unlink()
     small.git("checkout", "HEAD", "--", "dvc.lock")
     assert small.stale() == set(), "what was written again is not the same"
 

@@ -26,10 +26,12 @@ def block_with(page: str, command: str) -> str:
 @pytest.mark.documents("dvc repro linear@mine-xsub")
 def test_own_recordings(own: Clone, tmp_path: Path) -> None:
     (archive,) = (own.path / "data/raw/ntu60").glob("*.zip")
-    archive.rename(tmp_path / "mine.zip")
+    archives = tmp_path / "recordings"
+    archives.mkdir()
+    archive.rename(archives / "mine.zip")
     found = dict(blocks("docs/data.md", "yaml"))
     (own.path / "datasets/mine.yaml").write_text(found["file=datasets/mine.yaml"])
-    added = yaml.safe_load(found["file=params.yaml"].replace("/data/recordings", str(tmp_path)))
+    added = yaml.safe_load(found["file=params.yaml"].replace("/data/recordings", str(archives)))
     own.change(added)
     ran = own.ran("repro", "linear@mine-xsub")
     stages = {"synthetic", "raw", "prepare"}

@@ -111,38 +111,24 @@ def test_an_invalid_value_is_refused_before_anything_runs_or_is_lost(
     small: Clone, change: str, message: str
 ) -> None:
     """By `check`, whose messages test_params has, and what is no parameter by DVC."""
-    before = (small.path / "params.yaml").read_text()
-    try:
+    with small.restored("params.yaml"):
         said = small.dvc("exp", "run", "-S", change, fails=True)
         assert message in said
         assert set(re.findall("Running stage '(.*)'", said)) <= {"check"}
-    finally:
-        (small.path / "params.yaml").write_text(before)
     assert small.stale() == set()
 
 
 def test_a_changed_value_leaves_the_comments(small: Clone) -> None:
-    files = [small.path / "params.yaml", small.path / "datasets/ntu60.yaml"]
-    before = [file.read_text() for file in files]
-    try:
-        files[0].write_text((ROOT / "params.yaml").read_text())
-        changes = [
-            "linear.lr=0.5",
-            "pretrain.terms=[ti,si]",
-            "datasets/ntu60.yaml:classes=61",
-        ]
+    names, before = ("params.yaml", "datasets/ntu60.yaml"), (ROOT / "params.yaml").read_text()
+    changes = ("linear.lr=0.5", "pretrain.terms=[ti,si]", f"{names[1]}:classes=61")
+    with small.restored(*names):
+        (small.path / "params.yaml").write_text(before)
         small.dvc("exp", "run", "--queue", *(part for one in changes for part in ("-S", one)))
-        text, dataset = (
-            small.git("show", f"refs/exps/celery/stash:{name}")
-            for name in ("params.yaml", "datasets/ntu60.yaml")
-        )
-        assert re.search(r"\n  lr: 0\.5 +# learning rate of SGD at the start\n", text)
-        assert text.count("#") == (ROOT / "params.yaml").read_text().count("#")
-        assert re.search(r"\nclasses: 61 +# number of actions\n", dataset)
-    finally:
+        text, dataset = (small.git("show", f"refs/exps/celery/stash:{name}") for name in names)
         small.dvc("queue", "remove", "--all")
-        for file, content in zip(files, before, strict=True):
-            file.write_text(content)
+    assert re.search(r"\n  lr: 0\.5 +# learning rate of SGD at the start\n", text)
+    assert text.count("#") == before.count("#")
+    assert re.search(r"\nclasses: 61 +# number of actions\n", dataset)
     assert small.stale() == set()
 
 
@@ -163,16 +149,14 @@ def test_results_of_a_stage_that_refuses_come_back(small: Clone) -> None:
     says what brings the results back.
     """
     weights = small.path / "data/weights/ntu60-xsub.pt"
-    params, before = (small.path / "params.yaml").read_text(), weights.read_bytes()
+    before = weights.read_bytes()
     small.git("add", "-A")
     small.git("commit", "-q", "--allow-empty", "-m", "Before")
-    try:
+    with small.restored("params.yaml"):
         small.change({"pretrain": {"momentum": 2}})
         said = small.dvc("repro", "--single-item", "pretrain@ntu60-xsub", fails=True)
         assert "pretrain.momentum is 2: should be less than 1" in said
         assert not weights.exists()
-    finally:
-        (small.path / "params.yaml").write_text(params)
     for program, *arguments in shown_behind_check():
         getattr(small, program)(*arguments)
     assert weights.read_bytes() == before
@@ -180,12 +164,9 @@ def test_results_of_a_stage_that_refuses_come_back(small: Clone) -> None:
 
 
 def test_one_row_is_refused_too(small: Clone) -> None:
-    before = (small.path / "params.yaml").read_text()
-    try:
+    with small.restored("params.yaml"):
         small.change({"encoder": {"heads": 3}})
         said = small.dvc("repro", "linear@ntu60-xsub", fails=True)
         assert "encoder.dim is 8, allowed: a multiple of encoder.heads, 3" in said
         assert set(re.findall("Running stage '(.*)'", said)) == {"check"}
-    finally:
-        (small.path / "params.yaml").write_text(before)
     assert small.stale() == set()
