@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +105,24 @@ class Clone:
             ["git", *arguments], cwd=cwd or self.path, check=True, capture_output=True, text=True
         ).stdout
 
+    def shell(self, script: str, fails: bool = False) -> str:
+        """The output of a script and its errors; it `fails` as it should, or not."""
+        done = subprocess.run(
+            ["bash", "-ec", script],
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert (done.returncode != 0) == fails, f"{script}\n{done.stdout}"
+        return done.stdout
+
     def dvc(self, *arguments: str, fails: bool = False, **environment: str) -> str:
-        """What `dvc` prints, with its errors where it `fails` as it should."""
-        # The interpreter of the tests runs the stages.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        """The output of `dvc`, with its errors where it `fails` as it should."""
         done = subprocess.run(
             [sys.executable, "-m", "dvc", *arguments],
             cwd=self.path,
-            env={**os.environ, "PATH": path, **environment},
+            env=os.environ | environment,
             capture_output=True,
             text=True,
         )
@@ -133,6 +145,16 @@ class Clone:
         params = self.params()
         update(params, changes)
         self.write(params)
+
+    @contextmanager
+    def restored(self, *names: str) -> Iterator[None]:
+        """Afterwards these files have the text that they have now."""
+        before = {self.path / name: (self.path / name).read_text() for name in names}
+        try:
+            yield
+        finally:
+            for path, text in before.items():
+                path.write_text(text)
 
     def keep_run(self, run: str) -> None:
         """Leaves one run and its dataset in params.yaml and dvc.lock, which DVC reads and writes

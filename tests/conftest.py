@@ -4,6 +4,7 @@ of processes that test.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -15,6 +16,9 @@ from filelock import FileLock
 # There are as many processes that test as cores: threads of theirs, and of the stages that they
 # start, would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The interpreter of the tests runs the stages, and no command opens a window.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["BROWSER"] = "true"
 
 # Take as long as the DAG: with them the other processes begin, instead of waiting for it.
 BESIDE = ("test_ddp.py", "test_contrast.py", "test_prepare.py")

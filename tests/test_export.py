@@ -109,6 +109,7 @@ def test_other_files_are_refused_in_a_line(tmp_path: Path, data: bytes | None) -
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.documents("python -m commands.export ntu60-xsub")
 def test_a_run_is_exported_with_its_preparation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Callable[..., Any]
 ) -> None:

@@ -22,21 +22,22 @@ EPOCHS = 12
 LONG = {"machine": {"checkpoint_minutes": 0}, "pretrain": {"epochs": EPOCHS}}
 
 
-def copy(one_run: Clone, path: Path) -> Clone:
-    """A copy with a pretraining of some seconds, saved after every step."""
-    clone = one_run.copy(path)
-    clone.change(LONG)
-    return clone
-
-
 def weights(clone: Clone) -> bytes:
     return (clone.path / f"data/weights/{RUN}.pt").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def expected(one_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def long(small: Clone) -> Clone:
+    """A clone before a pretraining of some seconds, saved after every step. Copy it."""
+    small.change(LONG)
+    small.dvc("repro", "check")
+    return small
+
+
+@pytest.fixture(scope="module")
+def expected(long: Clone, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of a run that nothing interrupts."""
-    clone = copy(one_run, tmp_path_factory.mktemp("whole") / "clone")
+    clone = long.copy(tmp_path_factory.mktemp("whole") / "clone")
     clone.dvc("repro", STAGE)
     return weights(clone)
 
@@ -45,11 +46,9 @@ def kill(clone: Clone, *arguments: str, alone: bool = False) -> list[float]:
     """Starts a `dvc` command and kills all of its processes, or it `alone`, at some moment after
     the first epoch's end was saved; the clips per second of the epochs that are saved.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=clone.path,
-        env={**os.environ, "PATH": path},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -75,7 +74,7 @@ def kill(clone: Clone, *arguments: str, alone: bool = False) -> list[float]:
 
 
 def running(group: int) -> bool:
-    """Whether a process of this group lives."""
+    """True if a process of this group lives."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, 0)
         states = [p.status() for p in psutil.process_iter() if os.getpgid(p.pid) == group]
@@ -100,9 +99,9 @@ def saved(clone: Clone) -> list[dict[str, float]]:
     ids=["repro", "dvc alone", "experiment"],
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(
-    one_run: Clone, tmp_path: Path, expected: bytes, arguments: tuple[str, ...], alone: bool
+    long: Clone, tmp_path: Path, expected: bytes, arguments: tuple[str, ...], alone: bool
 ) -> None:
-    clone = copy(one_run, tmp_path / "clone")
+    clone = long.copy(tmp_path / "clone")
     before = kill(clone, *arguments, STAGE, alone=alone)
     assert before
     clone.dvc(*arguments, STAGE)

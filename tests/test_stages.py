@@ -163,6 +163,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_curve(
     assert not list(Path(".scratch").glob("pretrain-*"))
 
 
+@pytest.mark.documents("python -m commands.epochs ntu60-xsub")
 def test_epochs_that_are_kept_are_evaluated_as_the_last_is(
     run: Pretrain, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,15 @@ def experiments(clone: Clone) -> dict[str, dict[str, Any]]:
     return {one["name"]: one["revs"][-1]["data"] for one in head["experiments"] or []}
 
 
+@pytest.mark.documents(
+    "dvc exp run --queue -S views.spatial_mask.probability=0.5 "
+    "-S 'pretrain.temperature=0.07,0.1,0.2' -S 'views.spatial_mask.joints=4,8,12'",
+    "dvc queue start",
+    "git add datasets/mine.yaml",
+    "dvc queue status",
+    "dvc queue logs gentle",
+    "dvc queue remove --failed",
+)
 def test_a_grid_through_the_queue(small: Clone) -> None:
     grid = [
         *("-S", "views.spatial_mask.probability=0.5"),
@@ -54,9 +63,26 @@ def test_a_grid_through_the_queue(small: Clone) -> None:
     assert small.dvc("exp", "run", "--queue", *grid).count("Queueing with overrides") == 9
     small.dvc("queue", "remove", "--all")
     small.dvc("exp", "run", "--queue", "--name", "three", "-S", "retrieval.k=3")
+    # A task has what git tracks: this one lacks a file, and says so.
+    added = "datasets/lists/mine.txt"
+    (small.path / added).write_text("S001C001P001R001A001\n")
+    override = f"datasets/ntu60.yaml:archives.leave_out={added}"
+    small.dvc("exp", "run", "--queue", "--name", "gentle", "-S", override)
+    small.git("checkout", "datasets/ntu60.yaml")
     # The worker holds the output open, so this returns when the queue is empty.
     small.dvc("queue", "start")
-    found = experiments(small)["three"]
+    assert re.search(r"gentle .*Failed", small.dvc("queue", "status"))
+    said = small.dvc("queue", "logs", "gentle")
+    assert added in said
+    assert "No such file or directory" in said or "there is no" in said
+    small.dvc("queue", "remove", "--failed")
+    small.git("add", added)
+    small.dvc("exp", "run", "--temp", "--name", "mended", "-S", override, "prepare@ntu60")
+    small.git("rm", "-q", "--force", added)
+    small.git("checkout", "datasets/ntu60.yaml")
+    tasks = experiments(small)
+    assert "mended" in tasks
+    found = tasks["three"]
     assert found["params"]["params.yaml"]["data"]["retrieval"]["k"] == 3
     metrics = {path for path, content in found["metrics"].items() if content["data"]}
     assert metrics == {"metrics/summary.json"}
@@ -70,6 +96,8 @@ def test_a_grid_through_the_queue(small: Clone) -> None:
     summary = json.loads((small.path / "metrics/summary.json").read_text())
     assert summary == found["metrics"]["metrics/summary.json"]["data"]
     assert small.stale() == set()
+    small.git("checkout", "params.yaml")
+    assert "Stage 'retrieval@ntu60-xsub' is cached - skipping run" in small.dvc("repro")
 
 
 @pytest.mark.parametrize(
@@ -83,38 +111,24 @@ def test_an_invalid_value_is_refused_before_anything_runs_or_is_lost(
     small: Clone, change: str, message: str
 ) -> None:
     """By `check`, whose messages test_params has, and what is no parameter by DVC."""
-    before = (small.path / "params.yaml").read_text()
-    try:
+    with small.restored("params.yaml"):
         said = small.dvc("exp", "run", "-S", change, fails=True)
         assert message in said
         assert set(re.findall("Running stage '(.*)'", said)) <= {"check"}
-    finally:
-        (small.path / "params.yaml").write_text(before)
     assert small.stale() == set()
 
 
 def test_a_changed_value_leaves_the_comments(small: Clone) -> None:
-    files = [small.path / "params.yaml", small.path / "datasets/ntu60.yaml"]
-    before = [file.read_text() for file in files]
-    try:
-        files[0].write_text((ROOT / "params.yaml").read_text())
-        changes = [
-            "linear.lr=0.5",
-            "pretrain.terms=[ti,si]",
-            "datasets/ntu60.yaml:classes=61",
-        ]
+    names, before = ("params.yaml", "datasets/ntu60.yaml"), (ROOT / "params.yaml").read_text()
+    changes = ("linear.lr=0.5", "pretrain.terms=[ti,si]", f"{names[1]}:classes=61")
+    with small.restored(*names):
+        (small.path / "params.yaml").write_text(before)
         small.dvc("exp", "run", "--queue", *(part for one in changes for part in ("-S", one)))
-        text, dataset = (
-            small.git("show", f"refs/exps/celery/stash:{name}")
-            for name in ("params.yaml", "datasets/ntu60.yaml")
-        )
-        assert re.search(r"\n  lr: 0\.5 +# learning rate of SGD at the start\n", text)
-        assert text.count("#") == (ROOT / "params.yaml").read_text().count("#")
-        assert re.search(r"\nclasses: 61 +# number of actions\n", dataset)
-    finally:
+        text, dataset = (small.git("show", f"refs/exps/celery/stash:{name}") for name in names)
         small.dvc("queue", "remove", "--all")
-        for file, content in zip(files, before, strict=True):
-            file.write_text(content)
+    assert re.search(r"\n  lr: 0\.5 +# learning rate of SGD at the start\n", text)
+    assert text.count("#") == before.count("#")
+    assert re.search(r"\nclasses: 61 +# number of actions\n", dataset)
     assert small.stale() == set()
 
 
@@ -129,21 +143,20 @@ def shown_behind_check() -> list[list[str]]:
     return [line.partition("#")[0].split() for line in block.splitlines()]
 
 
+@pytest.mark.documents("dvc checkout", "git checkout metrics")
 def test_results_of_a_stage_that_refuses_come_back(small: Clone) -> None:
     """`dvc repro --single-item` goes past `check`, and DVC deletes before it runs a stage: the page
     says what brings the results back.
     """
     weights = small.path / "data/weights/ntu60-xsub.pt"
-    params, before = (small.path / "params.yaml").read_text(), weights.read_bytes()
+    before = weights.read_bytes()
     small.git("add", "-A")
     small.git("commit", "-q", "--allow-empty", "-m", "Before")
-    try:
+    with small.restored("params.yaml"):
         small.change({"pretrain": {"momentum": 2}})
         said = small.dvc("repro", "--single-item", "pretrain@ntu60-xsub", fails=True)
         assert "pretrain.momentum is 2: should be less than 1" in said
         assert not weights.exists()
-    finally:
-        (small.path / "params.yaml").write_text(params)
     for program, *arguments in shown_behind_check():
         getattr(small, program)(*arguments)
     assert weights.read_bytes() == before
@@ -151,12 +164,9 @@ def test_results_of_a_stage_that_refuses_come_back(small: Clone) -> None:
 
 
 def test_one_row_is_refused_too(small: Clone) -> None:
-    before = (small.path / "params.yaml").read_text()
-    try:
+    with small.restored("params.yaml"):
         small.change({"encoder": {"heads": 3}})
         said = small.dvc("repro", "linear@ntu60-xsub", fails=True)
         assert "encoder.dim is 8, allowed: a multiple of encoder.heads, 3" in said
         assert set(re.findall("Running stage '(.*)'", said)) == {"check"}
-    finally:
-        (small.path / "params.yaml").write_text(before)
     assert small.stale() == set()

@@ -9,23 +9,8 @@ from hypothesis import strategies as st
 from skeletons.archives.text import Words
 
 ODD = (
-    *(
-        "0",
-        "-0",
-        "+0",
-        "0.0",
-        "-0.0",
-        "-",
-        "+",
-        ".",
-        "-.",
-        ".5",
-        "5.",
-        "-.5",
-        "+5.",
-        "1.2.3",
-        "1/2",
-    ),
+    *("0", "-0", "+0", "0.0", "-0.0", ".5", "5.", "-.5", "+5."),
+    *("-", "+", ".", "-.", "1.2.3", "1/2"),
     *("+-5", "--5", "1e5", "1E-05", "-2.5e+3", "1_000", "nan", "-inf", "0x10", "1e400", "1e-400"),
     *("9007199254740991", "9007199254740992", "9007199254740993", "9999999999999999"),
     *("0.1234567890123456", "123456789012345.6", "999999999999999.9", "0.000000000000001"),
@@ -55,7 +40,7 @@ def numbers_of(text):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(decimals | digits | anything | st.floats().map(repr), min_size=1))
 @example(list(ODD))
-@example([f"{sign}{word}" for word in ODD[:10] for sign in "+-"])
+@example([f"{sign}{word}" for word in ODD[:15] for sign in "+-"])
 def test_numbers_are_those_of_float_to_the_last_bit(words):
     numbers = numbers_of(" ".join(words))
     assert [struct.pack("d", number) for number in numbers] == [bits(word) for word in words]
