@@ -44,7 +44,9 @@ def test_the_environment_of_a_project_that_was_moved_is_made_anew(
     assert "ruff check" in said
 
 
-@pytest.mark.parametrize("path", (ROOT / "constraints").iterdir(), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "constraints").iterdir()), ids=lambda path: path.stem
+)
 def test_versions_that_are_installed_are_within_what_is_required(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
