@@ -54,7 +54,8 @@ help: ## list the targets
 # The versions of the pipeline's own results, or without a file for this Python the newest.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 LOCKED := $(wildcard constraints/$(VERSION).txt)
-INSTALL = pip install --quiet $(LOCKED:%=--constraint %) --editable
+# Python compiles the modules that are imported: a few of those that pip would compile.
+INSTALL = pip install --quiet --no-compile $(LOCKED:%=--constraint %) --editable
 
 # `installed` names the folder of the project: the .venv of one that was moved or copied would run the
 # code of the old place.
