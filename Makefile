@@ -2,16 +2,16 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all repro test test-lowest lint bench wheels experiments help
+.PHONY: all repro test test-lowest lint bench wheels constraints experiments help
 all: repro
 
 repro: .venv/installed ## set up .venv and run every stage whose inputs have changed (`make` does this)
 	dvc repro
 
-test: .venv/installed ## run the tests
+test: .venv/with-test ## run the tests
 	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-lint: .venv/installed ## check style and types
+lint: .venv/with-lint ## check style and types
 	ruff check
 	ruff format --check
 	mypy
@@ -38,19 +38,37 @@ test-lowest: ## run the tests with the lowest versions that pyproject.toml allow
 	pip install --quiet --editable '.[test]' --constraint .venv-lowest/lowest.txt
 	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
+# torch is the one that made the results: its version is in the notes of weights. What it needs of CUDA it fixes itself.
+constraints: export PATH := $(CURDIR)/.venv-newest/bin:$(PATH)
+constraints: ## write constraints/<Python>.txt, by which `make` installs: the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear .venv-newest
+	pip install --quiet --editable '.[test,lint]' torch==$(or $(TORCH),2.13.0)
+	mkdir -p constraints
+	pip freeze --exclude-editable | grep -vE '^(cuda|nvidia|triton)' | sed 's/+.*//' > constraints/$(VERSION).txt
+
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
 		printf '%-12s %s\n' "$$target" "$$text"; done
+
+# The versions of the pipeline's own results, or without a file for this Python the newest.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+LOCKED := $(wildcard constraints/$(VERSION).txt)
+# Python compiles the modules that are imported: a few of those that pip would compile.
+INSTALL = pip install --quiet --no-compile $(LOCKED:%=--constraint %) --editable
 
 # `installed` names the folder of the project: the .venv of one that was moved or copied would run the
 # code of the old place.
 ifneq ($(shell cat .venv/installed 2>/dev/null),$(CURDIR))
 .PHONY: .venv/installed
 endif
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml $(LOCKED)
 	test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf .venv
 	$(PYTHON) -m venv .venv
-	pip install --quiet --editable '.[test,lint]'
+	$(INSTALL) '.[plots]'
 	# what the page of `dvc plots` draws its charts with, where there is no network
 	python -c 'import vl_convert; print(vl_convert.javascript_bundle())' > .venv/vega.js
 	echo "$(CURDIR)" > $@
+
+.venv/with-test .venv/with-lint: .venv/with-%: .venv/installed
+	$(INSTALL) '.[$*]'
+	touch $@

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import torch
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
@@ -48,7 +49,9 @@ def here() -> Iterator[tuple[str, str]]:
     """Names and values of this checkout and this machine."""
     yield "commit", _commit()
     yield "python", f"{platform.python_version()}, {platform.platform()}"
-    yield "packages", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions["torch"] = str(torch.__version__)  # with the build, as in the notes of weights
+    yield "packages", ", ".join(f"{name} {version}" for name, version in versions.items())
     memory = psutil.virtual_memory().total / 2**30
     yield "processor", f"{os.cpu_count()} cores, {memory:.0f} GiB"
     yield "device", provenance.device_name(distributed.join())

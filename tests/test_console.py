@@ -58,8 +58,7 @@ def test_an_interrupt_while_a_stage_imports_is_one_line() -> None:
         if line.startswith("import 'torch") or "'torch.version'" in line:
             break
     process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    process.wait(timeout=60)
+    _, rest = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Traceback" not in rest
     assert "interrupted" in rest

@@ -45,12 +45,13 @@ def start(folder: Path, *command: str, **environment: str) -> tuple[subprocess.P
     (folder / "dvc").write_text(DVC)
     known = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
     root = Path(__file__).parent.parent
-    dvc = subprocess.Popen(
-        [sys.executable, "dvc", *command],
-        cwd=folder,
-        env={**known, **environment, "PYTHONPATH": str(root), "PYTHON": sys.executable},
-        stderr=(folder / "stderr").open("w"),
-    )
+    with (folder / "stderr").open("w") as stderr:
+        dvc = subprocess.Popen(
+            [sys.executable, "dvc", *command],
+            cwd=folder,
+            env={**known, **environment, "PYTHONPATH": str(root), "PYTHON": sys.executable},
+            stderr=stderr,
+        )
     waiting = time.monotonic() + 60
     while time.monotonic() < waiting:
         words = (folder / "step").read_text().split() if (folder / "step").exists() else []

@@ -1,12 +1,16 @@
 """The Makefile: which environment it trusts, and that its help names every target."""
 
+import itertools
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from clone import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 
 def dry(folder: Path, target: str) -> str:
@@ -38,6 +42,26 @@ def test_the_environment_of_a_project_that_was_moved_is_made_anew(
     ).stdout
     assert "-m venv" not in said
     assert "ruff check" in said
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "constraints").iterdir()), ids=lambda path: path.stem
+)
+def test_versions_that_are_installed_are_within_what_is_required(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    versions = {
+        canonicalize_name(name): version for name, version in (x.split("==") for x in lines)
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [
+        project["dependencies"],
+        *(extras[name] for name in ("export", "lint", "plots", "test")),
+    ]
+    for requirement in map(Requirement, itertools.chain.from_iterable(needed)):
+        if requirement.name != project["name"]:
+            assert versions[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_help_names_every_target() -> None:

@@ -110,8 +110,8 @@ def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
     clips, _ = real
     name = "a13_s02_e02"  # with frames in which nobody is
     with zipfile.ZipFile(REAL / "msraction3d/MSRAction3D.zip") as archive:
-        file = archive.open(f"MSRAction3D/real_world_coordinates/{name}_skeleton3D.txt")
-        lines = np.loadtxt(file).reshape(-1, 20, 4)
+        text = archive.read(f"MSRAction3D/real_world_coordinates/{name}_skeleton3D.txt").decode()
+    lines = np.loadtxt(text.splitlines()).reshape(-1, 20, 4)
     body = np.zeros((len(lines), 20, 3))
     for joint, place in enumerate(PLACES):
         body[:, place - 1] = lines[:, joint, :3]

@@ -304,6 +304,12 @@ def start(folder, source, executor="processes", **options):
     )
 
 
+def finish(folder, source):
+    """The exit code of a run."""
+    with start(folder, source) as process:
+        return process.wait()
+
+
 def finished(folder):
     """The finished shards in scratch, by the number of their file on disk."""
     found = {}
@@ -334,6 +340,7 @@ def kill(process, whole):
     with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
         (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
+    process.stderr.close()
     wait_until(lambda: group_ended(process))
 
 
@@ -354,7 +361,7 @@ def test_killed_at_any_moment_the_work_goes_on_to_the_same_bytes(tmp_path, clips
         assert done.items() <= still.items(), "finished work was done again"
         done = still
     assert done
-    assert start(tmp_path, clips).wait() == 0
+    assert finish(tmp_path, clips) == 0
     assert tree(tmp_path / "out.zarr") == expected
     assert emptied(tmp_path)
 
@@ -369,7 +376,7 @@ def test_killed_while_it_ends_there_is_a_whole_store_or_none(tmp_path, clips, ex
     kill(process, whole=True)
     if (tmp_path / "out.zarr").exists():
         assert tree(tmp_path / "out.zarr") == expected
-    assert start(tmp_path, clips).wait() == 0
+    assert finish(tmp_path, clips) == 0
     assert tree(tmp_path / "out.zarr") == expected
 
 
@@ -413,9 +420,11 @@ def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected)
     process = start(tmp_path, clips)
     wait_until(lambda: finished(tmp_path))
     parents = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"resource_tracker" not in (entry / "cmdline").read_bytes():
+                parents[int(entry.name)] = parent
     # the last of its line: a worker, whether forked by the run or by a server of it
     worker = process.pid
     while children := [child for child, parent in parents.items() if parent == worker]:
@@ -424,7 +433,7 @@ def test_a_killed_worker_is_said_and_the_work_goes_on(tmp_path, clips, expected)
     _, message = process.communicate()
     assert process.returncode == 1
     assert message.startswith("a worker process was killed (out of memory?); run again")
-    assert start(tmp_path, clips).wait() == 0
+    assert finish(tmp_path, clips) == 0
     assert tree(tmp_path / "out.zarr") == expected
 
 
@@ -455,7 +464,7 @@ def test_a_full_disk_is_said_and_the_work_goes_on(disk, clips, expected):
     done = finished(folder)
     assert done
     enlarge("20m")
-    assert start(folder, clips).wait() == 0
+    assert finish(folder, clips) == 0
     assert tree(folder / "out.zarr") == expected
 
 
@@ -491,12 +500,13 @@ def test_what_killed_runs_left_of_other_work_goes_when_one_is_done(tmp_path, cli
 
 def test_a_run_waits_while_another_prepares_the_same_output(tmp_path, clips, expected):
     (tmp_path / "scratch").mkdir()
-    with FileLock(tmp_path / "scratch" / "prepare-out.lock"):
-        process = start(tmp_path, clips)
+    lock = FileLock(tmp_path / "scratch" / "prepare-out.lock")
+    with lock, start(tmp_path, clips) as process:
         time.sleep(2)
         assert process.poll() is None
         assert not finished(tmp_path)
-    assert process.wait() == 0
+        lock.release()
+        assert process.wait() == 0
     assert tree(tmp_path / "out.zarr") == expected
 
 
@@ -513,8 +523,8 @@ def test_a_clip_whose_joints_are_all_at_one_point_is_kept(tmp_path):
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path, clips, expected):
-    runs = [start(tmp_path, clips) for _ in range(2)]
-    assert [run.wait() for run in runs] == [0, 0]
+    with start(tmp_path, clips) as one, start(tmp_path, clips) as other:
+        assert [one.wait(), other.wait()] == [0, 0]
     assert tree(tmp_path / "out.zarr") == expected
 
 

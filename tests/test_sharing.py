@@ -185,7 +185,7 @@ def ssh(tmp_path: Path) -> Iterator[list[list[str]]]:
         ["remote", "modify", "other", "keyfile", str(tmp_path / "user")],
     ]
     server.terminate()
-    server.wait()
+    server.communicate()
 
 
 @pytest.mark.parametrize("kind", ["s3", "ssh"])

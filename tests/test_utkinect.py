@@ -308,7 +308,9 @@ def test_the_real_archive_has_the_published_sizes(real):
 def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real, name, first, last, label):
     clips, _ = real
     with zipfile.ZipFile(REAL / "utkinect/UTKinect.zip") as file:
-        table = np.loadtxt(file.open(f"UTKinect/joints/joints_{name[:7]}.txt"))
+        table = np.loadtxt(
+            file.read(f"UTKinect/joints/joints_{name[:7]}.txt").decode().splitlines()
+        )
     rows = {}
     for number, *metres in table:
         rows.setdefault(number, metres)
