@@ -14,9 +14,8 @@ from commands import params as table
 from experiment.parameters import messages, params, schema
 from experiment.parameters.schema import Dataset, Params
 from experiment.parameters.types import InvalidParameter
-from learning.training import augment, contrast, views
+from learning.training import augment
 from skeletons import formats, synthetic
-from skeletons.clips import protocols
 from skeletons.formats import pku
 
 FILES = [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]
@@ -299,11 +298,6 @@ def test_a_name_that_is_not_there() -> None:
 
 
 def test_options_are_those_of_the_library() -> None:
-    assert typing.get_args(schema.Stream) == views.STREAMS
-    assert typing.get_args(schema.Term) == tuple(contrast.TERMS)
-    assert schema.FIELDS == protocols._FIELDS
-    assert options(schema.SpatialMask, "kind") == augment.SPATIAL_MASKS
-    assert options(schema.TemporalMask, "kind") == augment.TEMPORAL_MASKS
     assert options(schema.Prepare, "interval") == pku.INTERVALS
     for name in synthetic.NAMES:
         section, _ = messages.section_of(schema.Synthetic.model_fields[name])

@@ -7,10 +7,11 @@ from typing import Any
 
 from errors import UserError
 from experiment.parameters import messages
-from experiment.parameters.schema import FIELDS, Dataset, Params
+from experiment.parameters.schema import Dataset, Params
 from skeletons import formats, synthetic
 from skeletons.archives import zip_path
 from skeletons.clips import protocols
+from skeletons.clips.protocols import FIELDS
 from skeletons.clips.store import Clips
 from skeletons.sensors import LAYOUTS
 

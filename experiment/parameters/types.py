@@ -1,7 +1,7 @@
 """What a section of parameters is, and the values that its keys may have."""
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
@@ -41,10 +41,6 @@ def _name(name: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 T = TypeVar("T")
 Named = Annotated[dict[Name, T], AfterValidator(Entries)]
-Stream = Literal["joint", "bone", "motion"]
-Term = Literal["ti", "si", "it", "is"]
-Precision = Literal["fp32", "tf32", "bf16"]
-Schedule = Literal["step", "cosine"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
