@@ -74,11 +74,11 @@ def ours(precision: str, compiled: str, share: str, batch: int) -> None:
     import numpy as np
 
     from learning.training.augment import Augmentations
-    from learning.training.batches import batches
-    from learning.training.contrast import SCDNet
-    from learning.training.loop import deterministic
-    from learning.training.pretrain import pretrain
-    from learning.training.schedule import SGD
+    from learning.training.device_clips import Task
+    from learning.training.loop import Recipe
+    from learning.training.pretrain import SCDNet, pretrain
+    from learning.training.settings import SGD
+    from machine.devices.reproducibility import deterministic
     from model.network.encoder import Encoder, Projector, compile_in_training
     from skeletons.sensors import KINECT_V2
 
@@ -92,13 +92,14 @@ def ours(precision: str, compiled: str, share: str, batch: int) -> None:
     count = batch * (STEPS + 1 + timed.profiled)
     pretrain(
         network,
-        clips(share),
-        batches(np.arange(count) % CLIPS, batch=batch, seed=0, drop_last=True, shuffle=False),
-        stream="joint",
-        augmentations=Augmentations(),
-        sgd=SGD(epochs=1, lr=0.01, momentum=0.9, weight_decay=1e-4),
-        precision=precision,
-        seed=0,
+        Task(clips(share), np.arange(count) % CLIPS, np.arange(0), stream="joint"),
+        Recipe(
+            sgd=SGD(epochs=1, lr=0.01, momentum=0.9, weight_decay=1e-4),
+            batch=batch,
+            seed=0,
+            augmentations=Augmentations(),
+            precision=precision,
+        ),
         fill_queue=False,
         progress=timed,
     )
@@ -178,12 +179,13 @@ def frozen() -> None:
     """The ceilings of the card; features of 57,000 clips and a linear probe of them."""
     import numpy as np
 
+    from learning.probing.features import Viewing, extract
     from learning.probing.probes import Labelled, linear_probe
     from learning.training.augment import Augmentations
-    from learning.training.features import extract
+    from learning.training.settings import SGD
     from learning.training.views import training_view
     from machine.devices.cuda_graphs import Replayed
-    from machine.devices.precision import computing
+    from machine.devices.reproducibility import computing
     from model.network.encoder import Encoder
     from model.network.folding import folded
     from skeletons.sensors import KINECT_V2
@@ -216,11 +218,7 @@ def frozen() -> None:
                 encoder.represent,
                 of,
                 np.arange(count) % CLIPS,
-                size=64,
-                stream="joint",
-                centre_crop=0.95,
-                batch=256,
-                precision=precision,
+                Viewing(64, "joint", centre_crop=0.95, batch=256, precision=precision),
             )
             seconds = time.perf_counter() - began
         say(embed=precision, clips=count, seconds=round(seconds, 2))
@@ -235,12 +233,9 @@ def frozen() -> None:
                 linear_probe(
                     train,
                     test,
+                    SGD(epochs=80, lr=2.0, milestones=[50, 70]),
                     classes=60,
-                    epochs=80,
-                    lr=2.0,
-                    momentum=0.9,
                     batch=1024,
-                    milestones=[50, 70],
                     seed=0,
                     device="cuda",
                 )

@@ -173,7 +173,7 @@ def released_net() -> Any:
 
 
 def our_net() -> Any:
-    from learning.training.contrast import SCDNet
+    from learning.training.pretrain import SCDNet
     from machine.host.memory import keep_freed_memory
     from model.network.encoder import Encoder, Projector
     from skeletons.sensors import KINECT_V2
@@ -208,7 +208,7 @@ def training_step(
 def small_step(low: torch.autocast) -> Callable[[], None]:
     """A step of the run in params.yaml: its network and batch, 6 clips of two bodies."""
     from experiment.parameters import params
-    from learning.training.contrast import SCDNet
+    from learning.training.pretrain import SCDNet
     from model.network.encoder import Encoder, Projector
     from skeletons.sensors import KINECT_V2
 
@@ -273,6 +273,7 @@ def both_views() -> Callable[[], object]:
 
 def linear() -> None:
     from learning.probing.probes import Labelled, linear_probe, nearest
+    from learning.training.settings import SGD
 
     torch.manual_seed(0)
     train = Labelled(torch.randn(TRAIN, 4096), torch.randint(CLASSES, (TRAIN,)))
@@ -281,12 +282,9 @@ def linear() -> None:
     linear_probe(
         train,
         test,
+        SGD(epochs=1, lr=0.01),
         classes=CLASSES,
-        epochs=1,
-        lr=0.01,
-        momentum=0.9,
         batch=1024,
-        milestones=[],
         seed=0,
         device="cpu",
     )

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from commands import export as command
 from commands import recordings
 from errors import UserError
-from learning.training.views import STREAMS, evaluation_view
+from learning.probing.features import evaluation_view
+from learning.training.settings import STREAMS
 from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder, save_encoder
 from skeletons.clips.layout import Layout
