@@ -10,20 +10,15 @@ import argparse
 import json
 from typing import Any
 
-import numpy as np
-import torch
-
 from errors import UserError
 from experiment import artifacts
 from experiment.parameters import params
+from experiment.running import inputs
 from experiment.workflow import console
+from learning.probing.features import labelled
 from learning.probing.probes import Labelled, linear_probe, retrieval
-from learning.training.device_clips import DeviceClips
-from learning.training.features import extract
-from machine.devices import distributed
-from model.network.encoder import Encoder, load_encoder
-from model.network.folding import folded
-from skeletons.clips import protocols, store
+from learning.training.settings import SGD
+from model.network.encoder import load_encoder
 
 
 def main() -> None:
@@ -50,37 +45,28 @@ def evaluate(run: str) -> list[dict[str, Any]]:
     Raises UserError if none was kept.
     """
     p = params.read()
-    described = p.runs[run]
     kept = sorted(artifacts.epochs(run).glob("*.pt"), key=lambda file: int(file.stem))
     if not kept:
         raise UserError(
             f"{artifacts.epochs(run)} has no encoder: dvc pull it, or set pretrain.keep_epochs"
         )
-    stored = store.read(artifacts.store(described.dataset))
-    rule = p.datasets[described.dataset].protocols[described.protocol].rule
-    split = protocols.split(stored, rule, name=described.protocol)
-    clips = DeviceClips.of(stored, distributed.join(p.machine.device))
-
-    def labelled(encoder: Encoder, indices: np.ndarray) -> Labelled:
-        features = extract(
-            folded(encoder).to(clips.device).represent,
-            clips,
-            indices,
-            size=encoder.architecture["frames"],
-            stream=described.stream,
-            **dict(p.embed),
-        )
-        return Labelled(features, torch.from_numpy(stored.label[indices].astype(np.int64)))
-
-    rows = []
+    task = inputs.load(p, p.runs[run])
+    device, rows = task.clips.device, []
     for file in console.bar(f"epochs {run}", "encoder")(kept):
         encoder = load_encoder(file)
-        train, test = (labelled(encoder, indices) for indices in split)
+        viewing = inputs.viewing(p, encoder, task, precision=p.embed.precision)
+        train, test = labelled(encoder, task, viewing)
         probe = linear_probe(
-            train, test, classes=clips.classes, **dict(p.linear), seed=p.seed, device=clips.device
+            train,
+            test,
+            SGD(**p.linear.model_dump(exclude={"batch"})),
+            classes=task.clips.classes,
+            batch=p.linear.batch,
+            seed=p.seed,
+            device=device,
         )
         nearest = retrieval(
-            *(Labelled(*(part.to(clips.device) for part in side)) for side in (test, train)),
+            *(Labelled(*(part.to(device) for part in side)) for side in (test, train)),
             k=p.retrieval.k,
         )
         rows.append(

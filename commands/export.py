@@ -21,8 +21,8 @@ from experiment import artifacts
 from experiment.parameters import params
 from experiment.parameters.schema import Params, Run
 from experiment.workflow import console
+from learning.probing.features import evaluation_view
 from learning.training.device_clips import DeviceClips
-from learning.training.views import evaluation_view
 from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder
 from skeletons import formats, sensors

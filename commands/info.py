@@ -23,7 +23,7 @@ from dvc.repo import Repo
 from experiment import artifacts
 from experiment.parameters import params
 from experiment.workflow import console
-from machine.devices import distributed, provenance
+from machine.devices import distributed, reproducibility
 from model.network import weights
 
 PACKAGES = ("torch", "numpy", "zarr", "numcodecs", "torchdata", "einops", "pydantic", "isal", "dvc")
@@ -54,7 +54,7 @@ def here() -> Iterator[tuple[str, str]]:
     yield "packages", ", ".join(f"{name} {version}" for name, version in versions.items())
     memory = psutil.virtual_memory().total / 2**30
     yield "processor", f"{os.cpu_count()} cores, {memory:.0f} GiB"
-    yield "device", provenance.device_name(distributed.join())
+    yield "device", reproducibility.device_name(distributed.join())
     yield from _dvc()
 
 
@@ -63,7 +63,7 @@ def of_run(run: str) -> Iterator[tuple[str, str]]:
     _ = params.read().runs[run]  # says which there are
     path = artifacts.weights(run)
     notes = weights.read(path).get("notes", {})
-    made = [f"{name} {notes[name]}" for name in provenance.MADE_ON if name in notes]
+    made = [f"{name} {notes[name]}" for name in reproducibility.MADE_ON if name in notes]
     yield "weights", f"{path}: {', '.join(made) or 'they do not say on what they were made'}"
 
 

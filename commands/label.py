@@ -22,9 +22,9 @@ from errors import UserError
 from experiment import artifacts
 from experiment.parameters import params
 from experiment.workflow import console
+from learning.probing.features import Viewing, extract
 from learning.probing.probes import nearest
 from learning.training.device_clips import DeviceClips
-from learning.training.features import extract
 from model.network.encoder import load_encoder
 from model.network.folding import folded
 from skeletons import sensors
@@ -79,9 +79,7 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
         folded(encoder).represent,
         DeviceClips.unlabelled([window.frames for _, window in windows], layout),
         np.arange(len(windows)),
-        size=encoder.architecture["frames"],
-        stream=described.stream,
-        **dict(p.embed),
+        Viewing(encoder.architecture["frames"], described.stream, **dict(p.embed)),
     )
     weight, bias = map(torch.from_numpy, artifacts.read_classifier(run))
     probable = (features @ weight.T + bias).softmax(dim=1).topk(min(SHOWN, len(bias)), dim=1)

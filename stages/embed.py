@@ -6,54 +6,49 @@ import torch
 from experiment import artifacts
 from experiment.artifacts import Features, tables
 from experiment.parameters import params
+from experiment.running import inputs
 from experiment.workflow import console
-from learning.training.device_clips import DeviceClips
-from learning.training.features import extract
-from machine.devices import distributed, provenance
+from learning.probing.features import extract
+from machine.devices import reproducibility
 from model.network import weights
-from model.network.encoder import Encoder, load_encoder
+from model.network.encoder import Encoder
 from model.network.folding import folded
-from skeletons.clips import protocols, store
 
 
 def main(run: str) -> str:
     p = params.read()
-    described = p.runs[run]
-    stored = store.read(artifacts.store(described.dataset))
-    rule = p.datasets[described.dataset].protocols[described.protocol].rule
-    split = protocols.split(stored, rule, name=described.protocol)
-    clips = DeviceClips.of(stored, distributed.join(p.machine.device))
-
-    encoder = load_encoder(artifacts.weights(run))
-    encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
+    task = inputs.load(p, p.runs[run])
+    encoder = inputs.pretrained(run, task)
     torch.manual_seed(p.seed)
     untrained = Encoder(**encoder.architecture).eval()
+    viewing = inputs.viewing(p, encoder, task, precision=p.embed.precision)
 
     def features(network: Encoder, indices: np.ndarray, title: str) -> np.ndarray:
         return extract(
-            folded(network).to(clips.device).represent,
-            clips,
+            folded(network).to(task.clips.device).represent,
+            task.clips,
             indices,
-            size=encoder.architecture["frames"],
-            stream=described.stream,
-            **dict(p.embed),
+            viewing,
             progress=console.bar(f"embed {run}: {title}", "batch"),
         ).numpy()
 
+    labels = task.clips.labels.cpu().numpy()
+    split = {"train": task.train, "test": task.test}
     sides = {
         side: Features(
             clip=indices,
-            label=stored.label[indices].astype(np.int64),
+            label=labels[indices],
             features=features(encoder, indices, f"{side}, pretrained"),
             untrained=features(untrained, indices, f"{side}, untrained"),
         )
-        for side, indices in zip(("train", "test"), split, strict=True)
+        for side, indices in split.items()
     }
     notes = weights.read(artifacts.weights(run)).get("notes", {})
-    made = {name: notes.get(name, "") for name in provenance.MADE_ON}
+    made = {name: notes.get(name, "") for name in reproducibility.MADE_ON}
     tables.write_rows(f"metrics/weights/{run}.json", [made])
-    path = artifacts.write_features(run, sides, classes=clips.classes)
-    return f"{path}: {' and '.join(f'{len(part)} clips' for part in split)} for training and test"
+    path = artifacts.write_features(run, sides, classes=task.clips.classes)
+    counts = " and ".join(f"{len(part)} clips" for part in split.values())
+    return f"{path}: {counts} for training and test"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from experiment.parameters import params
 from experiment.workflow import console
 from learning.probing.probes import Labelled, learns_nothing, linear_probe
 from learning.probing.scores import class_accuracy, confusion
+from learning.training.settings import SGD
 from machine.devices import distributed
 
 
@@ -23,8 +24,9 @@ def main(run: str) -> str:
         name: linear_probe(
             Labelled(torch.from_numpy(getattr(train, name)), train_labels),
             Labelled(torch.from_numpy(getattr(test, name)), test_labels),
+            SGD(**p.linear.model_dump(exclude={"batch"})),
             classes=classes,
-            **dict(p.linear),
+            batch=p.linear.batch,
             seed=p.seed,
             device=device,
             progress=console.bar(f"linear {run}: {name}", "epoch"),

@@ -11,62 +11,63 @@ from experiment import artifacts
 from experiment.artifacts import tables
 from experiment.parameters import checks, params
 from experiment.parameters.schema import Params
-from experiment.running import scratch
-from experiment.running.kept_epochs import Kept
+from experiment.running import inputs, scratch
 from experiment.workflow import console
+from learning.probing.features import Viewing, linear_curve
 from learning.training.augment import Augmentations
-from learning.training.batches import batches
-from learning.training.contrast import TERMS, SCDNet
-from learning.training.device_clips import DeviceClips
-from learning.training.loop import deterministic
-from learning.training.pretrain import linear_curve, pretrain
-from learning.training.schedule import SGD
-from machine.devices import distributed, provenance
+from learning.training.loop import Recipe
+from learning.training.pretrain import SCDNet, pretrain
+from learning.training.settings import SGD, TERMS
+from machine.devices import distributed, reproducibility
 from model.network.encoder import Encoder, Projector, compile_in_training, save_encoder
-from skeletons.clips import protocols, store
 from skeletons.clips.layout import Layout
+from skeletons.clips.store import Clips
 
 SCHEDULE = {"epochs", "lr", "weight_decay", "milestones", "schedule", "warmup"}
+PROBE = {"every", "centre_crop", "batch"}  # settings of it that are not SGD's
 FIRST = ("epoch", "loss", *TERMS)  # columns of the curve, before all others
 
 
 def main(run: str) -> str:
     p = params.read()
     settings, described = p.pretrain, p.runs[run]
-    device = distributed.join(p.machine.device)
-    deterministic(device)
-    stored = store.read(artifacts.store(described.dataset))
-    for line in checks.on_run(p, "runs", run, stored) if distributed.rank() == 0 else ():
-        print(f"pretrain {run}: {line}", file=sys.stderr)
-    clips = DeviceClips.of(stored, device)
-    rule = p.datasets[described.dataset].protocols[described.protocol].rule
-    train, test = protocols.split(stored, rule, name=described.protocol, testless=True)
-    network = untrained(p, stored.layout).to(device)
+
+    def check(stored: Clips) -> None:
+        for line in checks.on_run(p, "runs", run, stored) if distributed.rank() == 0 else ():
+            print(f"pretrain {run}: {line}", file=sys.stderr)
+
+    task = inputs.load(p, described, check=check, testless=True)
+    device = task.clips.device
+    reproducibility.deterministic(device)
+    network = untrained(p, task.clips.layout).to(device)
     encoder = network.query.encoder
     checkpoint = scratch.checkpoint("pretrain", run, minutes=p.machine.checkpoint_minutes)
-    kept = Kept(checkpoint, settings.keep_epochs)
-    notes = {**dict(described), **provenance.made_on(device)}
+    kept = scratch.Kept(checkpoint, settings.keep_epochs)
+    notes = {**dict(described), **reproducibility.made_on(device)}
     probe = linear_curve(
         encoder,
-        clips,
-        train,
-        test,
-        stream=described.stream,
-        every=settings.probe.every if len(test) else None,
-        centre_crop=settings.probe.centre_crop,
-        batch=settings.batch,
-        probe=settings.probe.model_dump(exclude={"every", "centre_crop"}),
+        task,
+        Viewing(
+            size=encoder.architecture["frames"],
+            stream=task.stream,
+            centre_crop=settings.probe.centre_crop,
+            batch=settings.batch,
+        ),
+        every=settings.probe.every,
+        sgd=SGD(**settings.probe.model_dump(exclude=PROBE)),
+        batch=settings.probe.batch,
         seed=p.seed,
     )
     curve = pretrain(
         network,
-        clips,
-        batches(train, batch=settings.batch, seed=p.seed, drop_last=True),
-        stream=described.stream,
-        augmentations=Augmentations.of(p.views.model_dump()),
-        sgd=SGD(momentum=settings.sgd_momentum, **settings.model_dump(include=SCHEDULE)),
-        precision=settings.precision,
-        seed=p.seed,
+        task,
+        Recipe(
+            sgd=SGD(momentum=settings.sgd_momentum, **settings.model_dump(include=SCHEDULE)),
+            batch=settings.batch,
+            seed=p.seed,
+            augmentations=Augmentations.of(p.views.model_dump()),
+            precision=settings.precision,
+        ),
         fill_queue=settings.queue_start == "keys",
         evaluate=kept.then(probe, encoder, **notes),
         checkpoint=checkpoint,

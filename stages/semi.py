@@ -1,31 +1,24 @@
 """Semi-supervised evaluation of one run: fine-tune everything on a fraction of the labels."""
 
 import statistics
+from dataclasses import replace
 
-from experiment import artifacts
 from experiment.artifacts import tables
-from experiment.fine_tuning.accuracy import fine_tuned_accuracy
 from experiment.parameters import params
-from experiment.running import scratch
+from experiment.running import inputs, scratch
 from experiment.workflow import console
-from learning.training.device_clips import DeviceClips
-from learning.training.loop import deterministic
+from learning.finetuning.finetune import fine_tuned_accuracy
 from machine.devices import distributed
-from model.network.encoder import load_encoder
-from skeletons.clips import protocols, store
+from machine.devices.reproducibility import deterministic
+from skeletons.clips import protocols
 
 
 def main(run: str) -> str:
     p = params.read()
-    settings, seed, described = p.semi, p.seed, p.runs[run]
-    rule = p.datasets[described.dataset].protocols[described.protocol].rule
-    device = distributed.join(p.machine.device)
-    deterministic(device)
-    stored = store.read(artifacts.store(described.dataset))
-    clips = DeviceClips.of(stored, device)
-    train, test = protocols.split(stored, rule, name=described.protocol)
-    encoder = load_encoder(artifacts.weights(run))
-    encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
+    settings, seed = p.semi, p.seed
+    task = inputs.load(p, p.runs[run])
+    deterministic(task.clips.device)
+    encoder, labels = inputs.pretrained(run, task), task.clips.labels.cpu().numpy()[task.train]
     finished = scratch.checkpoint("semi", run, minutes=p.machine.checkpoint_minutes)
     done: dict[str, float] = finished.load() or {}
 
@@ -35,22 +28,22 @@ def main(run: str) -> str:
         if part in done:
             return done[part]
         positions = protocols.draw_clips(
-            stored.label[train], fraction, seed=seed, draw=draw, balanced=settings.balanced
+            labels, fraction, seed=seed, draw=draw, balanced=settings.balanced
         )
         checkpoint = finished.part(part)
         top1, _ = fine_tuned_accuracy(
-            p,
             encoder,
-            clips,
-            train[positions],
-            test,
-            stream=described.stream,
-            epochs=settings.epochs,
-            lr=p.finetune.lr,
-            milestones=settings.milestones,
-            seed=seed + draw,
+            replace(task, train=task.train[positions]),
+            inputs.fine_tuning(
+                p,
+                epochs=settings.epochs,
+                lr=p.finetune.lr,
+                milestones=settings.milestones,
+                seed=seed + draw,
+            ),
+            inputs.viewing(p, encoder, task),
             checkpoint=checkpoint,
-            title=f"semi {run}: {fraction:.0%}, draw {draw + 1}",
+            progress=console.bar(f"semi {run}: {fraction:.0%}, draw {draw + 1}", "step"),
         )
         done[part] = top1
         finished.save(done)

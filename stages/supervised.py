@@ -1,45 +1,35 @@
 """The all-labels ceiling of a run: the same encoder trained from scratch with all labels."""
 
+from functools import partial
+
 import torch
 
-from experiment import artifacts
 from experiment.artifacts import tables
-from experiment.fine_tuning.accuracy import fine_tuned_accuracy
 from experiment.parameters import checks, params
-from experiment.running import scratch
+from experiment.running import inputs, scratch
 from experiment.workflow import console
-from learning.training.device_clips import DeviceClips
-from learning.training.loop import deterministic
+from learning.finetuning.finetune import fine_tuned_accuracy
 from machine.devices import distributed
+from machine.devices.reproducibility import deterministic
 from model.network.encoder import Encoder
-from skeletons.clips import protocols, store
 
 
 def main(run: str) -> str:
     p = params.read()
-    described = p.supervised_runs[run]
-    rule = p.datasets[described.dataset].protocols[described.protocol].rule
-    device = distributed.join(p.machine.device)
-    deterministic(device)
-    stored = store.read(artifacts.store(described.dataset))
-    checks.on_run(p, "supervised_runs", run, stored)
-    clips = DeviceClips.of(stored, device)
-    train, test = protocols.split(stored, rule, name=described.protocol)
+    check = partial(checks.on_run, p, "supervised_runs", run)
+    task = inputs.load(p, p.supervised_runs[run], check=check)
+    deterministic(task.clips.device)
     torch.manual_seed(p.seed)
-    layout = clips.layout
+    layout = task.clips.layout
     encoder = Encoder(parents=layout.parents, bodies=layout.bodies, **dict(p.encoder))
     checkpoint = scratch.checkpoint("supervised", run, minutes=p.machine.checkpoint_minutes)
     top1, top5 = fine_tuned_accuracy(
-        p,
         encoder,
-        clips,
-        train,
-        test,
-        stream=described.stream,
-        **dict(p.supervised),
-        seed=p.seed,
+        task,
+        inputs.fine_tuning(p, **dict(p.supervised), seed=p.seed),
+        inputs.viewing(p, encoder, task),
         checkpoint=checkpoint,
-        title=f"supervised {run}",
+        progress=console.bar(f"supervised {run}", "step"),
     )
     if distributed.rank() > 0:
         return ""

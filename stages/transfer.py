@@ -1,43 +1,31 @@
 """Transfer of one run: fine-tune everything on all labels of another dataset's protocol."""
 
-from experiment import artifacts
 from experiment.artifacts import tables
-from experiment.fine_tuning.accuracy import fine_tuned_accuracy
 from experiment.parameters import params
-from experiment.running import scratch
+from experiment.parameters.schema import Run
+from experiment.running import inputs, scratch
 from experiment.workflow import console
-from learning.training.device_clips import DeviceClips
-from learning.training.loop import deterministic
+from learning.finetuning.finetune import fine_tuned_accuracy
 from machine.devices import distributed
-from model.network.encoder import load_encoder
-from skeletons.clips import protocols, store
+from machine.devices.reproducibility import deterministic
 
 
 def main(transfer: str) -> str:
     p = params.read()
     described = p.transfers[transfer]
-    rule = p.datasets[described.target].protocols[described.protocol].rule
-    device = distributed.join(p.machine.device)
-    deterministic(device)
-    stored = store.read(artifacts.store(described.target))
-    clips = DeviceClips.of(stored, device)
-    train, test = protocols.split(stored, rule, name=described.protocol)
-    encoder = load_encoder(artifacts.weights(described.run))
-    encoder.check_layout(parents=clips.layout.parents, bodies=clips.layout.bodies)
+    stream = p.runs[described.run].stream
+    on = Run(dataset=described.target, protocol=described.protocol, stream=stream)
+    task = inputs.load(p, on)
+    deterministic(task.clips.device)
+    encoder = inputs.pretrained(described.run, task)
     checkpoint = scratch.checkpoint("transfer", transfer, minutes=p.machine.checkpoint_minutes)
     top1, top5 = fine_tuned_accuracy(
-        p,
         encoder,
-        clips,
-        train,
-        test,
-        stream=p.runs[described.run].stream,
-        epochs=p.transfer.epochs,
-        lr=p.finetune.lr,
-        milestones=p.transfer.milestones,
-        seed=p.seed,
+        task,
+        inputs.fine_tuning(p, **dict(p.transfer), lr=p.finetune.lr, seed=p.seed),
+        inputs.viewing(p, encoder, task),
         checkpoint=checkpoint,
-        title=f"transfer {transfer}",
+        progress=console.bar(f"transfer {transfer}", "step"),
     )
     if distributed.rank() > 0:
         return ""

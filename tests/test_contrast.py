@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from layouts import KINECT_V2
 from torch import nn
 
-from learning.training.contrast import DOMAINS, TERMS, SCDNet, contrast
+from learning.training.pretrain import DOMAINS, TERMS, SCDNet, contrast
 from model.exchange.released import from_released
 from model.network.encoder import Encoder, Projector, compile_in_training
 
@@ -163,7 +163,7 @@ def test_the_accuracy_is_how_many_queries_find_their_own_key() -> None:
     net = tiny(terms=("ti", "si"))
     queries = [torch.randn(40, 8) for _ in DOMAINS]
     keys = [queries[1] + 1.5 * torch.randn(40, 8) for _ in DOMAINS]
-    queue = net.queue("instance").double()
+    queue = net.queue("i").double()
     net.enqueue = lambda keys: None  # type: ignore[method-assign]  # 40 do not fit
     found = 0
     for query, key in zip(queries[1].double(), keys[2].double(), strict=True):

@@ -14,11 +14,11 @@ import yaml
 from errors import UserError
 from learning.finetuning import finetune
 from learning.training.augment import Augmentations
-from learning.training.batches import batches
-from learning.training.contrast import SCDNet
-from learning.training.device_clips import DeviceClips
-from learning.training.loop import train
-from learning.training.schedule import SGD
+from learning.training.device_clips import DeviceClips, Task
+from learning.training.loop import Recipe, Step, train
+from learning.training.pretrain import SCDNet
+from learning.training.randomness import batches
+from learning.training.settings import SGD
 from learning.training.views import View
 from machine.devices import distributed
 from model.network.encoder import Encoder, Projector
@@ -67,7 +67,7 @@ def pretrained(pairs: int) -> dict[str, Any]:
         return together(frames[clips], frames[clips].flip(2))
 
     loader = batches(np.arange(18), batch=4, seed=0, drop_last=True)
-    curve = train(step, network, loader, sgd=SGD(epochs=2, lr=0.05), seed=1)
+    curve = train(Step(step), network, loader, sgd=SGD(epochs=2, lr=0.05), seed=1)
     return {"state": network.state_dict(), "curve": curve, "seen": seen}
 
 
@@ -96,16 +96,18 @@ def fine_tuned() -> dict[str, dict[str, Any]]:
 
     finetune.training_view = notes
     torch.set_default_dtype(torch.float64)  # of the classifier's linear layer
+    recipe = Recipe(
+        sgd=SGD(epochs=2, lr=0.05),
+        batch=4,
+        seed=1,
+        augmentations=Augmentations.of({"crop": {"min_frames": 8}}),
+    )
     found = {}
     for count in (6, 4, 7, 5):
         classifier = finetune.fine_tune(
             encoder,
-            clips,
-            batches(np.arange(count), batch=4, seed=0, drop_last=False),
-            stream="joint",
-            augmentations=Augmentations.of({"crop": {"min_frames": 8}}),
-            sgd=SGD(epochs=2, lr=0.05),
-            seed=1,
+            Task(clips, train=np.arange(count), test=np.arange(0), stream="joint"),
+            recipe,
         )
         found[str(count)] = {"state": classifier.state_dict(), "seen": seen.copy()}
         seen.clear()

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from commands import export as command
 from errors import UserError
+from learning.probing.features import evaluation_view
 from learning.training.device_clips import DeviceClips
-from learning.training.views import STREAMS, evaluation_view
+from learning.training.settings import STREAMS
 from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder, save_encoder
 from skeletons.clips.layout import Layout

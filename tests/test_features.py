@@ -8,9 +8,8 @@ import torch
 from layouts import KINECT_V2
 
 from errors import UserError
+from learning.probing.features import Viewing, evaluation_view, extract
 from learning.training.device_clips import DeviceClips
-from learning.training.features import extract
-from learning.training.views import evaluation_view
 from model.network.encoder import Encoder
 from model.network.folding import folded
 
@@ -27,7 +26,7 @@ VIEW: dict[str, Any] = {"size": 8, "stream": "bone", "centre_crop": 0.9}
 
 def test_features_are_of_the_evaluation_view_in_order() -> None:
     indices = np.array([2, 0, 1])
-    found = extract(lambda x: x.flatten(1), CLIPS, indices, batch=2, **VIEW)
+    found = extract(lambda x: x.flatten(1), CLIPS, indices, Viewing(batch=2, **VIEW))
     view = evaluation_view(CLIPS, torch.from_numpy(indices), **VIEW)
     assert torch.equal(found, view.flatten(1))
 
@@ -36,7 +35,9 @@ def test_bf16_features_are_close_and_float32() -> None:
     torch.manual_seed(0)
     encoder = folded(Encoder(parents=KINECT_V2.parents, frames=8, width=8, dim=32, heads=2).eval())
     full, low = (
-        extract(encoder.represent, CLIPS, np.arange(3), batch=2, precision=precision, **VIEW)
+        extract(
+            encoder.represent, CLIPS, np.arange(3), Viewing(**VIEW, batch=2, precision=precision)
+        )
         for precision in ("fp32", "bf16")
     )
     assert low.dtype == torch.float32
@@ -53,4 +54,4 @@ def test_features_that_are_not_finite_are_refused_with_the_first_clip(bad: float
 
     view = evaluation_view(CLIPS, torch.tensor([1]), **VIEW)
     with pytest.raises(UserError, match=r"of 1 of 3 clips are not finite, first of clip 1 "):
-        extract(network, CLIPS, np.array([2, 0, 1]), batch=2, **VIEW)
+        extract(network, CLIPS, np.array([2, 0, 1]), Viewing(batch=2, **VIEW))

@@ -19,18 +19,16 @@ import yaml
 from clone import LINKED, ROOT, TINY, update
 from layouts import KINECT_V2
 
+from learning.probing.features import Viewing, extract
 from learning.probing.probes import Labelled, linear_probe, retrieval
 from learning.training.augment import Augmentations
-from learning.training.batches import batches
-from learning.training.contrast import DOMAINS, SCDNet
-from learning.training.device_clips import DeviceClips
-from learning.training.features import extract
-from learning.training.loop import deterministic
-from learning.training.pretrain import pretrain
+from learning.training.device_clips import DeviceClips, Task
+from learning.training.loop import Recipe
+from learning.training.pretrain import DOMAINS, SCDNet, pretrain
 from learning.training.randomness import uniforms
-from learning.training.schedule import SGD
+from learning.training.settings import PRECISIONS, SGD
 from learning.training.views import training_view
-from machine.devices.precision import PRECISIONS, computing
+from machine.devices.reproducibility import computing, deterministic
 from model.exchange.released import from_released
 from model.network.absent_bodies import plan
 from model.network.encoder import Encoder, Projector, compile_in_training, load_encoder
@@ -158,9 +156,7 @@ def test_frames_that_stay_in_the_hosts_memory_give_the_same_views() -> None:
     host = replace(clips, frames=clips.frames.cpu().pin_memory(), offsets=clips.offsets.cpu())
     network = folded(Encoder(**TINY_ENCODER).to(GPU))
     resident, pinned = (
-        extract(
-            network.represent, of, np.arange(32), size=16, stream="joint", centre_crop=1, batch=8
-        )
+        extract(network.represent, of, np.arange(32), Viewing(16, "joint", centre_crop=1, batch=8))
         for of in (clips, host)
     )
     torch.testing.assert_close(pinned, resident, rtol=1e-4, atol=1e-5)
@@ -169,26 +165,21 @@ def test_frames_that_stay_in_the_hosts_memory_give_the_same_views() -> None:
 # ---- Training ------------------------------------------------------------------------------------
 
 
-def trained(
-    device: torch.device,
-    clips: DeviceClips | None = None,
-    encoder: dict[str, Any] = TINY_ENCODER,
-    **settings: Any,
-) -> Any:
+def recipe(epochs: int) -> Recipe:
+    return Recipe(SGD(epochs, lr=0.01), batch=8, seed=0, augmentations=Augmentations())
+
+
+def trained(device: torch.device, clips: DeviceClips | None = None, **settings: Any) -> Any:
     """A tiny network after two epochs of four steps, and its curve without times."""
     torch.manual_seed(0)
     clips = clips or random_clips(device)
-    network = SCDNet(Projector(Encoder(**encoder), projection=8), queue=16).to(device)
+    network = SCDNet(Projector(Encoder(**TINY_ENCODER), projection=8), queue=16).to(device)
     if settings.pop("compiled", False):
         compile_in_training(network.query.encoder, network.key.encoder)
     curve = pretrain(
         network,
-        clips,
-        batches(np.arange(32), batch=8, seed=0, drop_last=True),
-        stream="joint",
-        augmentations=Augmentations(),
-        sgd=SGD(epochs=settings.pop("epochs", 2), lr=0.01),
-        seed=0,
+        Task(clips, train=np.arange(32), test=np.arange(0), stream="joint"),
+        recipe(settings.pop("epochs", 2)),
         **settings,
     )
     return network, [{k: v for k, v in row.items() if k != "clips_per_second"} for row in curve]
@@ -196,12 +187,21 @@ def trained(
 
 def test_a_compiled_and_replayed_run_is_close_to_one_that_is_not() -> None:
     """Dropout aside, whose random numbers a compiler draws otherwise."""
+    torch.manual_seed(0)
+    quiet = copy.deepcopy(TINY_ENCODER) | {"dropout": 0.0}
     clips = random_clips(GPU, share=0.0)  # one plan for all batches, to compile once
-    quiet = TINY_ENCODER | {"dropout": 0.0}
-    losses = [
-        [row["loss"] for row in trained(GPU, clips, quiet, epochs=3, compiled=compiled)[1]]
-        for compiled in (False, True)
-    ]
+    losses = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        network = SCDNet(Projector(Encoder(**quiet), projection=8), queue=16).to(GPU)
+        if compiled:
+            compile_in_training(network.query.encoder, network.key.encoder)
+        curve = pretrain(
+            network,
+            Task(clips, train=np.arange(32), test=np.arange(0), stream="joint"),
+            recipe(epochs=3),
+        )
+        losses.append([row["loss"] for row in curve])
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
 
 
@@ -223,7 +223,7 @@ from pathlib import Path
 import torch
 sys.path[:0] = [sys.argv[4], sys.argv[4] + "/tests"]
 from learning.training.checkpoint import Checkpoint
-from learning.training.loop import deterministic
+from machine.devices.reproducibility import deterministic
 from test_gpu import GPU, random_clips, trained
 deterministic(GPU)
 folder, kill, compiled = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "compiled"
@@ -275,11 +275,13 @@ def test_features_are_those_of_a_cpu(precision: str, tolerance: float) -> None:
             folded(encoder.to(device)).represent,
             random_clips(device),
             np.arange(32),
-            size=16,
-            stream="motion",
-            centre_crop=0.95,
-            batch=8,
-            precision=precision if device == GPU else "fp32",
+            Viewing(
+                size=16,
+                stream="motion",
+                centre_crop=0.95,
+                batch=8,
+                precision=precision if device == GPU else "fp32",
+            ),
         )
         for device in (CPU, GPU)
     ]
@@ -296,12 +298,9 @@ def test_a_linear_probe_and_retrieval_are_those_of_a_cpu() -> None:
         linear_probe(
             train,
             test,
+            SGD(epochs=5, lr=0.5, milestones=[4]),
             classes=5,
-            epochs=5,
-            lr=0.5,
-            momentum=0.9,
             batch=32,
-            milestones=[4],
             seed=0,
             device=device,
         ).scores.cpu()

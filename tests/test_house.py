@@ -1,4 +1,4 @@
-"""How long dvc.yaml and a function's list of parameters may be."""
+"""Limits: of dvc.yaml, of lists of parameters, of the files in which a pretraining step is read."""
 
 import ast
 
@@ -7,6 +7,7 @@ from test_dependencies import CODE
 
 LONGEST_DVC_YAML = 420
 MOST_PARAMETERS = 12
+LONGEST_STEP = 700
 
 
 def test_dvc_yaml_is_short() -> None:
@@ -24,3 +25,10 @@ def test_functions_take_few_parameters() -> None:
                 if count > MOST_PARAMETERS:
                     many.append(f"{path}: {getattr(node, 'name', 'lambda')}: {count}")
     assert not many
+
+
+def test_a_pretraining_step_is_read_in_four_short_files() -> None:
+    """From views to loss to update, as the docstring of learning/training/pretrain.py says."""
+    names = ("views", "augment", "pretrain", "optimiser")
+    files = [ROOT / f"learning/training/{name}.py" for name in names]
+    assert sum(len(file.read_text().splitlines()) for file in files) <= LONGEST_STEP

@@ -10,7 +10,7 @@ from clone import ROOT
 
 from commands import info
 from errors import UserError
-from machine.devices import provenance
+from machine.devices import reproducibility
 from model.network.encoder import Encoder, load_encoder, save_encoder
 
 RUN = "ntu60-xsub"
@@ -57,7 +57,7 @@ def test_on_what_weights_were_made(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     encoder = Encoder(parents=(0, 0), width=4, dim=4, heads=1)
     save_encoder(encoder, path)
     assert dict(info.of_run(RUN)) == {"weights": f"{path}: they do not say on what they were made"}
-    save_encoder(encoder, path, **provenance.made_on(torch.device("cpu")))
+    save_encoder(encoder, path, **reproducibility.made_on(torch.device("cpu")))
     (line,) = dict(info.of_run(RUN)).values()
     assert line.startswith(f"{path}: torch {torch.__version__}, device cpu, ")
     assert line.endswith(", processes 1")

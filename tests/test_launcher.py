@@ -15,10 +15,10 @@ import os, sys
 from pathlib import Path
 import numpy as np, torch
 from experiment.workflow import dvc_process
-from learning.training.batches import batches
+from learning.training.randomness import batches
 from learning.training.checkpoint import Checkpoint
-from learning.training.loop import train
-from learning.training.schedule import SGD
+from learning.training.loop import Step, train
+from learning.training.settings import SGD
 
 torch.set_num_threads(1)
 weight = torch.nn.Linear(1, 1)
@@ -33,7 +33,7 @@ def loss(clips, epoch):
 folder = Path(os.environ.get("DVC_ROOT", ""), ".scratch")
 checkpoint = Checkpoint(folder / "run-0.pt", minutes=60, abandoned=dvc_process.gone())
 loader = batches(np.arange(1000), batch=4, seed=0, drop_last=True)
-train(loss, weight, loader, sgd=SGD(epochs=10**6, lr=1e-9), seed=0, checkpoint=checkpoint)
+train(Step(loss), weight, loader, sgd=SGD(epochs=10**6, lr=1e-9), seed=0, checkpoint=checkpoint)
 """
 # Stands for `dvc`: runs the command that it is given, in a shell, and waits.
 DVC = "import subprocess, sys\nsubprocess.run(sys.argv[1:])\n"

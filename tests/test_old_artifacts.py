@@ -19,8 +19,8 @@ from torch import Tensor
 
 from experiment import artifacts
 from experiment.artifacts import Classifier, Features, Scores
+from learning.probing.features import evaluation_view
 from learning.training.device_clips import DeviceClips
-from learning.training.views import evaluation_view
 from model.network.encoder import Encoder, load_encoder, save_encoder
 from skeletons.clips import store
 from skeletons.clips.layout import Layout

@@ -14,9 +14,8 @@ from commands import params as table
 from experiment.parameters import params, presets, schema
 from experiment.parameters.schema import Dataset
 from experiment.parameters.types import InvalidParameter
-from learning.training import augment, contrast, views
+from learning.training import augment
 from skeletons import formats, synthetic
-from skeletons.clips import protocols
 from skeletons.formats import pku
 
 DEFAULT = ROOT / "params.yaml"
@@ -358,11 +357,6 @@ def test_a_name_that_is_not_there() -> None:
 
 
 def test_options_are_those_of_the_library() -> None:
-    assert typing.get_args(schema.Stream) == views.STREAMS
-    assert typing.get_args(schema.Term) == tuple(contrast.TERMS)
-    assert schema.FIELDS == protocols._FIELDS
-    assert options(schema.SpatialMask, "kind") == augment.SPATIAL_MASKS
-    assert options(schema.TemporalMask, "kind") == augment.TEMPORAL_MASKS
     assert options(schema.Prepare, "interval") == pku.INTERVALS
     for name in synthetic.NAMES:
         counts = {f"{name}.{count}" for count in synthetic.load(name).COUNTS}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from errors import UserError
 from learning.probing.probes import Labelled, learns_nothing, linear_probe, nearest, retrieval
 from learning.probing.scores import topk_accuracy
-from learning.training.schedule import step_lr
+from learning.training.settings import SGD
 from skeletons.clips.protocols import draw_clips
 
 CLASSES = 7
@@ -27,13 +28,10 @@ def clusters(count: int, seed: int, noise: float = 1.0) -> Labelled:
     return Labelled(features, labels)
 
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
+    "sgd": SGD(epochs=6, lr=0.5, milestones=(3, 5)),
     "classes": CLASSES,
-    "epochs": 6,
-    "lr": 0.5,
-    "momentum": 0.9,
     "batch": 32,
-    "milestones": (3, 5),
     "seed": 4,
     "device": "cpu",
 }
@@ -116,7 +114,7 @@ def test_linear_probe_shows_its_progress() -> None:
 def test_linear_probe_stops_at_a_loss_that_is_not_finite() -> None:
     clips = clusters(40, 1)
     with pytest.raises(UserError, match=r"linear probe: loss is nan in epoch 1 at lr 1e\+38"):
-        linear_probe(clips, clips, **SETTINGS | {"lr": 1e38})
+        linear_probe(clips, clips, **SETTINGS | {"sgd": SGD(epochs=6, lr=1e38)})
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -128,13 +126,6 @@ def test_linear_probe_refuses_features_that_are_not_finite(part: str, bad: float
         linear_probe(*parts.values(), **SETTINGS)
 
 
-def test_step_lr() -> None:
-    rates = [step_lr(2, epoch, (50, 70)) for epoch in (0, 49, 50, 69, 70, 79)]
-    assert rates == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.02])
-    assert step_lr(0.01, 351, [351]) == pytest.approx(0.001)
-    assert step_lr(0.01, 10_000, []) == 0.01
-
-
 def test_a_loss_that_the_labels_frequencies_explain_says_that_nothing_is_learnt() -> None:
     """Of constant features a probe learns the frequencies; the loss is then their entropy."""
     labels = torch.tensor([0] * 60 + [1] * 30 + [4] * 30)
@@ -143,7 +134,7 @@ def test_a_loss_that_the_labels_frequencies_explain_says_that_nothing_is_learnt(
     assert learns_nothing(math.log(3), labels)
     assert not learns_nothing(0.99 * entropy, labels)
     constant = Labelled(torch.ones(120, 12), labels)
-    settings = SETTINGS | {"batch": 120, "epochs": 60, "milestones": ()}
+    settings = SETTINGS | {"batch": 120, "sgd": SGD(epochs=60, lr=0.5)}
     probe = linear_probe(constant, constant, **settings)
     assert learns_nothing(probe.last.train_loss, labels)
     told = Labelled(constant.features + F.one_hot(labels, 12), labels)

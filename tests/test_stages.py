@@ -21,14 +21,14 @@ from layouts import KINECT_V1, KINECT_V2
 from commands import epochs
 from errors import UserError
 from experiment.artifacts import tables
-from experiment.running.kept_epochs import Kept
+from experiment.running.scratch import Kept
 from learning.finetuning import finetune
 from learning.training import pretrain as pretraining
 from learning.training.checkpoint import Checkpoint
-from learning.training.contrast import SCDNet
 from learning.training.loop import Stopped
-from learning.training.schedule import Optimiser
-from machine.devices import provenance
+from learning.training.optimiser import Optimiser
+from learning.training.pretrain import SCDNet
+from machine.devices import reproducibility
 from model.network.encoder import Encoder, save_encoder
 from skeletons.clips.layout import Layout
 from stages import (
@@ -135,7 +135,7 @@ def test_its_end_is_the_linear_evaluation(run: Pretrain) -> None:
     top1 = tables.read(f"metrics/linear/{RUN}.json")[0]["top1"]
     assert round(curve[-1]["linear_top1"], 2) == top1
     made = tables.read(f"metrics/weights/{RUN}.json")  # as the weights say
-    assert made == [provenance.made_on(torch.device("cpu"))]
+    assert made == [reproducibility.made_on(torch.device("cpu"))]
     assert made[0]["torch"] == torch.__version__
 
 
@@ -256,13 +256,13 @@ def test_supervised_is_fine_tuning_of_an_untrained_encoder_on_all_labels(
     save_encoder(encoder_of(KINECT_V2), Path(f"data/weights/{RUN}.pt"))
 
     scores: list[torch.Tensor] = []
-    whole = finetune.scores
+    whole = finetune.extract
 
     def keeps(*arguments: Any, **settings: Any) -> torch.Tensor:
         scores.append(whole(*arguments, **settings))
         return scores[-1]
 
-    monkeypatch.setattr(finetune, "scores", keeps)
+    monkeypatch.setattr(finetune, "extract", keeps)
     semi.main(RUN)
     supervised.main(RUN)
     assert torch.equal(*scores)
@@ -277,13 +277,13 @@ def test_fine_tuning_follows_the_schedule_that_is_asked_for(
     change({"finetune": {"schedule": "cosine"}})
     change({"supervised": {"epochs": 2, "milestones": [1], "lr": 0.1}})
     rates: list[float] = []
-    step = Optimiser.step
+    update = Optimiser.update
 
-    def notes(optimiser: Optimiser, lr: float) -> None:
+    def notes(optimiser: Optimiser, loss: torch.Tensor, lr: float) -> None:
         rates.append(lr)
-        step(optimiser, lr)
+        update(optimiser, loss, lr)
 
-    monkeypatch.setattr(Optimiser, "step", notes)
+    monkeypatch.setattr(Optimiser, "update", notes)
     supervised.main(RUN)
     half = [0.1 * (1 + math.cos(math.pi * i / len(rates))) / 2 for i in range(len(rates))]
     assert rates == pytest.approx(half)

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from experiment.running import scratch
-from learning.training.batches import batches
 from learning.training.checkpoint import Checkpoint, Unsaved
-from learning.training.loop import FLAT, NotFinite, train, unchanged
-from learning.training.schedule import SGD, Optimiser
-from machine.devices.precision import computing
+from learning.training.loop import FLAT, NotFinite, Step, train, unchanged
+from learning.training.optimiser import Optimiser
+from learning.training.randomness import batches
+from learning.training.settings import SGD
+from machine.devices.reproducibility import computing
 
 CLIPS = np.arange(10)
 SEED = 3
@@ -46,7 +47,7 @@ def loader() -> Any:
 
 def test_the_curve_has_means_rates_and_epochs() -> None:
     network, step = line()
-    curve = train(step, network, loader(), sgd=sgd(4), seed=SEED)
+    curve = train(Step(step), network, loader(), sgd=sgd(4), seed=SEED)
     assert [row["epoch"] for row in curve] == [0, 1, 2, 3]
     assert [row["lr"] for row in curve] == pytest.approx([0.1, 0.1, 0.01, 0.01])
     assert curve[-1]["loss"] < curve[0]["loss"] / 2
@@ -76,21 +77,19 @@ def test_the_optimiser_is_pytorchs_sgd_and_goes_on_from_its_state() -> None:
     start = [torch.randn(n, 3) for n in (4, 5, 6)]
     ours, theirs = ([t.clone().requires_grad_() for t in start] for _ in range(2))
     settings = {"momentum": 0.9, "weight_decay": 0.1}
-    optimiser = Optimiser(ours, **settings)
+    optimiser = Optimiser(ours, sgd(1, **settings))
     reference = torch.optim.SGD(theirs, lr=1, fused=True, **settings)
     # The last has no gradient and stays, in spite of its decay; the second rests for a step.
     for lr, moved in ((0.5, 2), (0.2, 2), (0.1, 1), (0.1, 2)):
-        optimiser.zero_grad()
+        optimiser.update(sum((t**3).sum() for t in ours[:moved]), lr)
         reference.zero_grad()
-        for tensors in (ours, theirs):
-            sum((t**3).sum() for t in tensors[:moved]).backward()
-        optimiser.step(lr)
+        sum((t**3).sum() for t in theirs[:moved]).backward()
         reference.param_groups[0]["lr"] = lr
         reference.step()
         assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
-        fresh = Optimiser(ours, **settings)
-        fresh.load_state_dict(optimiser.state_dict())
-        optimiser = fresh
+        buffers = optimiser.buffers
+        optimiser = Optimiser(ours, sgd(1, **settings))
+        optimiser.buffers = buffers
     assert torch.equal(ours[2], start[2])
 
 
@@ -99,7 +98,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before() -> None:
     for draws in (0, 5):
         network, step = line()
         torch.rand(draws)
-        train(step, network, loader(), sgd=sgd(2), seed=SEED)
+        train(Step(step), network, loader(), sgd=sgd(2), seed=SEED)
         weights.append(network.state_dict())
     for name in weights[0]:
         assert torch.equal(weights[0][name], weights[1][name])
@@ -115,7 +114,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path:
     checkpoint = Checkpoint(tmp_path / "run.pt", minutes=0)
     message = r"step 2 \(epoch 1\) at learning rate 0.1; .*run.pt keeps the last good state"
     with pytest.raises(NotFinite, match=message):
-        train(breaks, network, loader(), sgd=sgd(4), seed=SEED, checkpoint=checkpoint)
+        train(Step(breaks), network, loader(), sgd=sgd(4), seed=SEED, checkpoint=checkpoint)
     kept = checkpoint.load()
     assert kept is not None
     assert (kept["epoch"], kept["step"]) == (1, 0)
@@ -130,7 +129,7 @@ def test_a_bad_loss_is_named_with_the_rate_of_its_step_and_no_state_that_is_not_
     checkpoint = Checkpoint(tmp_path / "run.pt")
     with pytest.raises(NotFinite, match=r"step 0 \(epoch 0\) at learning rate 0.005$"):
         train(
-            lambda clips, epoch: (step(clips, epoch)[0] * next(losses), {}),
+            Step(lambda clips, epoch: (step(clips, epoch)[0] * next(losses), {})),
             network,
             loader(),
             sgd=sgd(1, warmup=20),
@@ -148,7 +147,7 @@ def test_bad_weights_of_a_good_loss_are_not_saved(tmp_path: Path) -> None:
         return (weight - weight.detach()).abs().sqrt().sum(), {}  # 0, of gradient NaN
 
     with pytest.raises(NotFinite, match="the weights are not finite in step 0 "):
-        train(breaks, network, loader(), sgd=sgd(1), seed=SEED, checkpoint=checkpoint)
+        train(Step(breaks), network, loader(), sgd=sgd(1), seed=SEED, checkpoint=checkpoint)
     assert not checkpoint.path.exists()
 
 
@@ -177,7 +176,7 @@ def test_bad_weights_after_the_last_step_are_not_handed_out() -> None:
 
     loader = Loader()
     with pytest.raises(NotFinite, match=r"the weights are not finite in step 3 \(epoch 1\)"):
-        train(breaks, network, loader, sgd=sgd(2), seed=SEED)
+        train(Step(breaks), network, loader, sgd=sgd(2), seed=SEED)
 
 
 # ---- Nothing is learnt ---------------------------------------------------------------------------
@@ -202,7 +201,7 @@ def test_a_loss_that_stays_the_same_is_said_once(
         return 4 * math.log(257) + 0 * network[0].weight.sum(), {}
 
     train(
-        step if learns else collapsed,
+        Step(step if learns else collapsed),
         network,
         loader(),
         sgd=sgd(FLAT + 2, milestones=[]),
@@ -217,7 +216,7 @@ def test_without_a_checkpoint_a_bad_loss_is_still_named() -> None:
     network, step = line()
     with pytest.raises(NotFinite, match="step 0"):
         train(
-            lambda clips, epoch: (step(clips, epoch)[0] / 0, {}),
+            Step(lambda clips, epoch: (step(clips, epoch)[0] / 0, {})),
             network,
             loader(),
             sgd=sgd(1),
@@ -347,11 +346,11 @@ import os, signal, sys
 import numpy as np, torch
 from pathlib import Path
 from learning.training.checkpoint import Checkpoint
-from learning.training.contrast import SCDNet
+from learning.training.pretrain import SCDNet
 from model.network.encoder import Encoder, Projector
-from learning.training.loop import train
-from learning.training.schedule import SGD
-from learning.training.batches import batches
+from learning.training.loop import Step, train
+from learning.training.settings import SGD
+from learning.training.randomness import batches
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
@@ -373,7 +372,7 @@ def step(clips, epoch):
 checkpoint = Checkpoint(folder / "run.pt", minutes=0)
 loader = batches(np.arange(14), batch=4, seed=0, drop_last=True)
 sgd = SGD(epochs=4, lr=0.1, milestones=[2], momentum=0.9, weight_decay=1e-4)
-curve = train(step, network, loader, sgd=sgd, seed=5, checkpoint=checkpoint)
+curve = train(Step(step), network, loader, sgd=sgd, seed=5, checkpoint=checkpoint)
 checkpoint.remove()
 for row in curve:
     del row["clips_per_second"]

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from layouts import KINECT_V2
 from torch import Tensor
 
+from learning.probing.features import evaluation_view
 from learning.training.augment import (
-    SPATIAL_MASKS,
-    TEMPORAL_MASKS,
     Augmentations,
     Crop,
     DropAxis,
@@ -28,12 +27,11 @@ from learning.training.augment import (
 )
 from learning.training.device_clips import DeviceClips
 from learning.training.randomness import uniforms
+from learning.training.settings import SPATIAL_MASKS, STREAMS, TEMPORAL_MASKS
 from learning.training.views import (
-    STREAMS,
     View,
     as_stream,
     crop_resize,
-    evaluation_view,
     training_view,
 )
 from model.network.skeleton_graph import adjacency

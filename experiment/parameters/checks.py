@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from errors import UserError
-from experiment.parameters.schema import FIELDS, Params
+from experiment.parameters.schema import Params
 from experiment.parameters.types import names
 from skeletons import formats, sensors, synthetic
 from skeletons.archives import zip_path
 from skeletons.clips import protocols
 from skeletons.clips.layout import Layout
+from skeletons.clips.protocols import FIELDS
 from skeletons.clips.store import Clips
 
 LISTS = Path("datasets/lists")

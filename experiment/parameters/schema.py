@@ -19,19 +19,22 @@ from experiment.parameters.types import (
     NotNegative,
     Part,
     Positive,
-    Precision,
     Probability,
-    Schedule,
     Section,
     Seed,
-    Stream,
-    Term,
     Weight,
     key,
 )
-
-FIELDS = ("subject", "camera", "setup", "replication")  # of clips, that protocols speak of
-
+from learning.training.settings import (
+    Precision,
+    QueueStart,
+    Schedule,
+    SpatialMasking,
+    Stream,
+    TemporalMasking,
+    Term,
+)
+from skeletons.clips.protocols import FIELDS
 
 # ---- Datasets ------------------------------------------------------------------------------------
 
@@ -188,7 +191,7 @@ class Shear(Section):
 
 class SpatialMask(Section):
     probability: Probability = key("how often joints are masked; 0: never")
-    kind: Literal["top", "neighbourhood"] = key(
+    kind: SpatialMasking = key(
         "top: the joints nearest to the seeds; neighbourhood: all near a seed"
     )
     seeds: Count = key("joints around which joints are masked", "joints")
@@ -199,7 +202,7 @@ class SpatialMask(Section):
 
 class TemporalMask(Section):
     probability: Probability = key("how often frames are masked; 0: never")
-    kind: Literal["uniform", "energy", "threshold"] = key(
+    kind: TemporalMasking = key(
         "uniform: all blocks alike; energy: by their motion; threshold: above a quantile of it"
     )
     blocks: Count = key("equal blocks that the frames of a view are cut into", "blocks")
@@ -263,7 +266,7 @@ class Pretrain(Section):
     terms: list[Term] = key("terms of the loss, query to key; t temporal, s spatial, i instance")
     projection: Count = key("size of the projections that are contrasted")
     queue: Count = key("keys in each of the three queues", "keys")
-    queue_start: Literal["random", "keys"] = key(
+    queue_start: QueueStart = key(
         "what the queues hold at first: random vectors, as in the released code, or keys"
     )
     momentum: BelowOne = key("m of the key encoder's momentum update")

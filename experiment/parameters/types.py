@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
@@ -53,10 +53,6 @@ def _name(name: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 T = TypeVar("T")
 Named = Annotated[dict[Name, T], AfterValidator(Entries)]
-Stream = Literal["joint", "bone", "motion"]
-Term = Literal["ti", "si", "it", "is"]
-Precision = Literal["fp32", "tf32", "bf16"]
-Schedule = Literal["step", "cosine"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

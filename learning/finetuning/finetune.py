@@ -2,23 +2,20 @@
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learning.probing.features import Viewing, extract
 from learning.probing.scores import topk_accuracy
-from learning.training.augment import Augmentations
 from learning.training.checkpoint import Checkpoint
-from learning.training.device_clips import DeviceClips
-from learning.training.features import extract
-from learning.training.loop import train
-from learning.training.schedule import SGD
+from learning.training.device_clips import Task
+from learning.training.loop import Loss, Recipe, Step, train
+from learning.training.randomness import batches
 from learning.training.views import training_view
 from machine.devices.distributed import parallel
-from machine.devices.precision import computing
+from machine.devices.reproducibility import computing
 from model.network.encoder import Encoder
 
 
@@ -39,80 +36,65 @@ class Classifier(nn.Module):
 
 def fine_tune(
     encoder: Encoder,
-    clips: DeviceClips,
-    loader: Any,
+    task: Task,
+    recipe: Recipe,
     *,
-    stream: str,
-    augmentations: Augmentations,
-    sgd: SGD,
-    precision: str = "fp32",
-    seed: int,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Classifier:
-    """A copy of `encoder` and a new linear layer, both trained on the labels of the clips whose
-    indices `loader` gives (see `batches`).
+    """A copy of `encoder` and a new linear layer, both trained on the labels of the task's training
+    clips.
 
-    A view is a random one, by `augmentations`. Saves to `checkpoint` and continues from it as
-    `train` does, and raises what that raises.
+    Saves to `checkpoint` and continues from it as `train` does, and raises what `batches` and
+    `train` raise.
     """
+    clips, seed = task.clips, recipe.seed
     torch.manual_seed(seed)
     network = Classifier(copy.deepcopy(encoder), classes=clips.classes).to(clips.device).train()
     classify = parallel(network)
-    size = encoder.architecture["frames"]
 
-    def step(indices: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(indices: Tensor, epoch: int) -> Loss:
         computing(clips.device, "fp32")
         view = training_view(
             clips,
             indices,
-            size=size,
-            stream=stream,
-            augmentations=augmentations,
+            size=encoder.architecture["frames"],
+            stream=task.stream,
+            augmentations=recipe.augmentations,
             seed=seed,
             epoch=epoch,
             view=0,
         )
-        with computing(clips.device, precision):
+        with computing(clips.device, recipe.precision):
             scores = classify(view.x)
         labels = clips.labels[indices.to(clips.device, non_blocking=True)]
         return F.cross_entropy(scores.float(), labels), {}
 
-    train(step, network, loader, sgd=sgd, seed=seed, checkpoint=checkpoint, progress=progress)
+    train(
+        Step(loss),
+        network,
+        batches(task.train, batch=recipe.batch, seed=seed, drop_last=False),
+        sgd=recipe.sgd,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
     return network.eval()
 
 
-def scores(
-    classifier: Classifier,
-    clips: DeviceClips,
-    indices: np.ndarray,
+def fine_tuned_accuracy(
+    encoder: Encoder,
+    task: Task,
+    recipe: Recipe,
+    viewing: Viewing,
     *,
-    stream: str,
-    centre_crop: float,
-    batch: int,
-) -> Tensor:
-    """The classifier's scores (N, classes) of the evaluation views of the clips `indices` (N,)."""
-    return extract(
-        classifier,
-        clips,
-        indices,
-        size=classifier.encoder.architecture["frames"],
-        stream=stream,
-        centre_crop=centre_crop,
-        batch=batch,
-    )
-
-
-def accuracy(
-    classifier: Classifier,
-    clips: DeviceClips,
-    indices: np.ndarray,
-    *,
-    stream: str,
-    centre_crop: float,
-    batch: int,
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> tuple[float, ...]:
-    """Top-1 and top-5 accuracy (%) of the classifier on the clips `indices` (N,)."""
-    found = scores(classifier, clips, indices, stream=stream, centre_crop=centre_crop, batch=batch)
-    labels = clips.labels.cpu().numpy()[indices]
-    return topk_accuracy(found.cpu().numpy(), labels, (1, 5))
+    """Top-1 and top-5 accuracy (%) on the task's test clips of a fine-tuned copy of `encoder`.
+
+    `checkpoint` is the caller's to remove when the result is written.
+    """
+    classifier = fine_tune(encoder, task, recipe, checkpoint=checkpoint, progress=progress)
+    scores = extract(classifier, task.clips, task.test, viewing).numpy()
+    return topk_accuracy(scores, task.clips.labels.cpu().numpy()[task.test], (1, 5))

@@ -4,7 +4,7 @@ Accuracies are per cent.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from errors import UserError
 from learning.probing.scores import percent, topk_accuracy
-from learning.training.schedule import Optimiser, step_lr
+from learning.training.optimiser import Optimiser
+from learning.training.settings import SGD
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -73,18 +74,15 @@ class LinearProbe:
 def linear_probe(
     train: Labelled,
     test: Labelled,
+    sgd: SGD,
     *,
     classes: int,
-    epochs: int,
-    lr: float,
-    momentum: float,
     batch: int,
-    milestones: Sequence[int],
     seed: int,
     device: torch.device | str,
     progress: Progress = iter,
 ) -> LinearProbe:
-    """Train a linear layer on frozen features with SGD, test it after every epoch.
+    """Train a linear layer on frozen features, test it after every epoch.
 
     `progress` wraps the range of epochs, for a progress bar. The last, smaller batch of an epoch is
     used. Weights and order come from `seed` on the CPU, so they do not depend on the device.
@@ -100,17 +98,15 @@ def linear_probe(
     weight = torch.empty(classes, x.shape[1]).normal_(0, 0.01, generator=generator)
     weight = weight.to(device).requires_grad_()
     bias = torch.zeros(classes, device=device, requires_grad=True)
-    optimiser = Optimiser([weight, bias], momentum=momentum)
+    optimiser = Optimiser([weight, bias], sgd)
 
     history = []
-    for epoch in progress(range(epochs)):
-        rate = step_lr(lr, epoch, milestones)
+    for epoch in progress(range(sgd.epochs)):
+        rate = sgd.rate(epoch, steps=1)
         total = torch.zeros((), device=device)
         for rows in torch.randperm(len(x), generator=generator).to(device).split(batch):
             loss = F.cross_entropy(F.linear(x[rows], weight, bias), labels[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step(rate)
+            optimiser.update(loss, rate)
             total += loss.detach() * len(rows)
         train_loss = total.item() / len(x)
         if not math.isfinite(train_loss):

@@ -1,4 +1,4 @@
-"""What scores of a classifier say: accuracies, in per cent, confusions, ensembles.
+"""Figures of a classifier's scores: accuracies, in per cent, confusions, ensembles.
 
 In NumPy, so that a stage that only reads scores starts without PyTorch.
 """
@@ -24,7 +24,7 @@ def topk_accuracy(scores: Floats, labels: Ints, ks: Sequence[int]) -> tuple[floa
 
 
 def confusion(predictions: Ints, labels: Ints, classes: int) -> Ints:
-    """How many clips of class i were taken for class j, as (classes, classes)."""
+    """Numbers of clips of class i that were taken for class j, as (classes, classes)."""
     cells = np.bincount(labels * classes + predictions, minlength=classes * classes)
     return cells.reshape(classes, classes)
 
@@ -43,5 +43,5 @@ def ensemble(scores: Sequence[Floats], weights: Sequence[float] = ()) -> Floats:
 
 
 def percent(correct: NDArray[np.bool_]) -> float:
-    """How many are correct."""
+    """The percentage of true values."""
     return 100 * int(correct.sum()) / len(correct)

@@ -15,13 +15,8 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from learning.training.randomness import uniforms
+from learning.training.settings import SPATIAL_MASKS, TEMPORAL_MASKS
 from model.network.skeleton_graph import adjacency
-
-SPATIAL_MASKS = ("top", "neighbourhood")
-TEMPORAL_MASKS = ("uniform", "energy", "threshold")
-
-
-# ---- Crop ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Crop:
         return _integers(u[:, 1], frame_count - length + 1), length
 
 
-# ---- What mixes coordinates or exchanges joints --------------------------------------------------
+# ---- Coordinates mixed, joints exchanged ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ class Flip:
     draws: ClassVar[int] = 1
 
     def chosen(self, u: Tensor) -> Tensor:
-        """Which clips (B,) are flipped."""
+        """True for the clips (B,) that are flipped."""
         return _chosen(u, self.probability)
 
 
@@ -158,20 +153,17 @@ class SpatialMask:
         return 1 + self.seeds
 
     def hidden(self, u: Tensor, parents: tuple[int, ...]) -> Tensor:
-        """Which joints (B, V) of each clip are masked."""
-        joint_count = len(parents)
+        """True for the joints (B, V) of each clip that are masked."""
+        count = len(parents)
         if not self.probability:
-            return _nothing(u, joint_count)
-        seeds = _integers(u[:, 1:], joint_count)
+            return u.new_zeros((len(u), count), dtype=torch.bool)
+        seeds = _integers(u[:, 1:], count)
         walks = _walks(parents, self.hops, u.device)[seeds].sum(1)
         match self.kind:
             case "top":
-                if self.joints > joint_count:
-                    raise ValueError(
-                        f"{self.joints} joints to mask, the skeleton has {joint_count}"
-                    )
-                largest = walks.argsort(dim=1, stable=True)[:, joint_count - self.joints :]
-                mask = torch.zeros_like(walks, dtype=torch.bool).scatter(1, largest, True)
+                if self.joints > count:
+                    raise ValueError(f"{self.joints} joints to mask, the skeleton has {count}")
+                mask = ~_smallest(walks, count - self.joints)
             case "neighbourhood":
                 mask = walks > 0
             case _:
@@ -204,10 +196,10 @@ class TemporalMask:
         return 1 + self.blocks
 
     def hidden(self, u: Tensor, x: Tensor) -> Tensor:
-        """Which frames (B, T) of each of the views `x` (B, 3, T, V, M) are masked."""
+        """True for the frames (B, T) of each of the views `x` (B, 3, T, V, M) that are masked."""
         size = x.shape[2]
         if not self.probability:
-            return _nothing(u, size)
+            return u.new_zeros((len(u), size), dtype=torch.bool)
         if size % self.blocks:
             raise ValueError(f"{size} frames do not divide into {self.blocks} blocks")
         if self.masked > self.blocks:
@@ -236,7 +228,7 @@ class TemporalMask:
 
 
 def motion(x: Tensor) -> Tensor:
-    """How much moves in each frame (B, T) of views `x` (B, 3, T, V, M).
+    """The motion in each frame (B, T) of views `x` (B, 3, T, V, M).
 
     The lengths of the displacements since the frame before, summed over joints and bodies; the
     first frame counts as much as the second. It is of the view as it would be seen without masks:
@@ -255,7 +247,7 @@ MIXING = ("turn", "scale", "rotate", "shear", "drop_axis")  # coordinates, in th
 
 @dataclass(frozen=True)
 class Augmentations:
-    """How random views are made: crop, the steps `MIXING`, flip, masks."""
+    """The making of random views: crop, the steps `MIXING`, flip, masks."""
 
     crop: Crop = Crop()
     rotate: Rotate = Rotate()
@@ -270,18 +262,9 @@ class Augmentations:
     @classmethod
     def of(cls, settings: Mapping[str, Mapping[str, Any]]) -> "Augmentations":
         """From the settings of each by its name; one that is not there is switched off."""
-        off: Mapping[str, Any] = {"probability": 0.0}
-        return cls(
-            crop=Crop(**settings["crop"]),
-            rotate=Rotate(**settings.get("rotate", off)),
-            flip=Flip(**settings.get("flip", off)),
-            shear=Shear(**settings.get("shear", off)),
-            spatial_mask=SpatialMask(**settings.get("spatial_mask", off)),
-            temporal_mask=TemporalMask(**settings.get("temporal_mask", off)),
-            turn=Turn(**settings.get("turn", off)),
-            scale=Scale(**settings.get("scale", off)),
-            drop_axis=DropAxis(**settings.get("drop_axis", off)),
-        )
+        kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(cls)}
+        off = {"probability": 0.0}
+        return cls(**{name: kind(**settings.get(name, off)) for name, kind in kinds.items()})
 
     def draw(
         self, seed: int, epoch: int | Tensor, clips: Tensor, view: int | Tensor
@@ -304,7 +287,7 @@ def _integers(u: Tensor, end: Tensor | int) -> Tensor:
 
 
 def _chosen(u: Tensor, probability: float) -> Tensor:
-    """Whether an augmentation is applied (B,), by the first of its draws."""
+    """True for the clips (B,) that an augmentation is applied to, by the first of its draws."""
     return u[:, 0] < probability
 
 
@@ -324,13 +307,8 @@ def _rotations(degrees: Tensor) -> tuple[Tensor, ...]:
     return (eye + sin * generator + (1 - cos) * generator @ generator).unbind(1)
 
 
-def _nothing(u: Tensor, count: int) -> Tensor:
-    """A mask (B, count) of none."""
-    return torch.zeros(len(u), count, dtype=torch.bool, device=u.device)
-
-
 def _smallest(values: Tensor, count: int) -> Tensor:
-    """Which `count` of each row are the smallest, of equal ones the first."""
+    """True for the `count` smallest of each row, of equal ones the first."""
     first = values.argsort(dim=1, stable=True)[:, :count]
     return torch.zeros_like(values, dtype=torch.bool).scatter(1, first, True)
 

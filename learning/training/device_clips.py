@@ -72,6 +72,18 @@ class DeviceClips:
         return first, self.offsets[indices + 1] - first
 
 
+@dataclass(frozen=True)
+class Task:
+    """Clips to learn from and to be tested on: `train` and `test` are indices of `clips`, seen as
+    `stream`.
+    """
+
+    clips: DeviceClips
+    train: np.ndarray
+    test: np.ndarray
+    stream: str
+
+
 def _paired(clips: Clips) -> Tensor:
     """Which clips (N,) have a second body in any frame."""
     second = clips.frames[:, 1].any(axis=(1, 2))

@@ -1,7 +1,6 @@
 """The training loop of pretraining and fine-tuning: exact on resume, one process or many."""
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -9,19 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from errors import UserError
+from learning.training.augment import Augmentations
 from learning.training.checkpoint import Checkpoint
-from learning.training.schedule import SGD, Optimiser
+from learning.training.optimiser import Optimiser
+from learning.training.randomness import mixed
+from learning.training.settings import SGD
 from machine.devices import distributed
 from machine.devices.cuda_graphs import Replayed
 from machine.host.memory import keep_freed_memory
 
-Step = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-Curve = list[dict[str, float | None]]
+Loss = tuple[Tensor, dict[str, Tensor]]  # of a batch, and other figures of it
+Figures = dict[str, float | None]  # of an epoch
+Curve = list[Figures]
 CHECK = 100  # steps between checks of the loss: each waits for the device
 FLAT = 5  # epochs of the same loss after which a line says that nothing is learnt
 
@@ -34,19 +36,6 @@ class Stopped(UserError):
     """The run was asked to end before it was done; its state is saved."""
 
 
-def deterministic(device: torch.device) -> None:
-    """Has a GPU use algorithms that give the same bits every time, as a CPU's do.
-
-    Where an operation has none it raises RuntimeError. With PyTorch's mere warning, attention would
-    stay as it is, though it has one.
-    """
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        # or every new tensor is filled first
-        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
-
-
 def unchanged(values: Sequence[float], *, count: int, tolerance: float = 1e-5) -> bool:
     """Whether the last `count` values are the same but for a relative `tolerance`, and not zero.
 
@@ -57,6 +46,37 @@ def unchanged(values: Sequence[float], *, count: int, tolerance: float = 1e-5) -
     return len(last) == count and max(last) - min(last) < tolerance * abs(last[-1])
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: by SGD in batches of `batch` clips, on augmented views, products
+    in `precision` (see `computing`); `seed` decides all that is drawn.
+    """
+
+    sgd: SGD
+    batch: int
+    seed: int
+    augmentations: Augmentations
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step up to its loss.
+
+    Args:
+        loss: takes `inputs`, and returns the mean loss over these clips and other such means, for
+            the epoch's figures.
+        inputs: of `loss`, from the indices (B,) of this process's part of a batch and the epoch.
+        replay: whether steps are recorded and replayed on the GPU, as `Replayed` says.
+        start: is called before the first step, but not when the run continues.
+    """
+
+    loss: Callable[..., Loss]
+    inputs: Callable[[Tensor, int], tuple[Any, ...]] = lambda indices, epoch: (indices, epoch)
+    replay: bool = False
+    start: Callable[[], None] = lambda: None
+
+
 def train(
     step: Step,
     network: nn.Module,
@@ -64,10 +84,7 @@ def train(
     *,
     sgd: SGD,
     seed: int,
-    inputs: Callable[[Tensor, int], tuple[Any, ...]] = lambda indices, epoch: (indices, epoch),
-    replay: bool = False,
-    start: Callable[[], None] = lambda: None,
-    evaluate: Callable[[int], dict[str, float | None]] = lambda epoch: {},
+    evaluate: Callable[[int], Figures] = lambda epoch: {},
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Curve:
@@ -78,13 +95,8 @@ def train(
     checkpoint. SIGTERM and SIGINT save first, and so does an abandoned checkpoint.
 
     Args:
-        step: takes `inputs`, and returns the mean loss over these clips and other such means, for
-            the epoch's figures.
         network: what is trained (parameters that require a gradient) and what is saved.
         loader: batches of indices, with `sampler.set_epoch` and a state.
-        inputs: of `step`, from the indices (B,) of this process's part of a batch and the epoch.
-        replay: whether steps are recorded and replayed on the GPU, as `Replayed` says.
-        start: is called before the first step, but not when the run continues.
         evaluate: what to add to the figures of an epoch when it is over; leaves `network` alone.
         progress: wraps the numbers of the steps that are left.
 
@@ -93,25 +105,23 @@ def train(
         Stopped: a signal asked for it, or nobody waits for the run any more.
     """
     keep_freed_memory()
-    run = _Run(network, loader, sgd, checkpoint, replay)
+    run = _Run(network, loader, sgd, checkpoint, step.replay)
     if not run.resume():
-        start()
+        step.start()
 
     def update(weight: float, *arguments: Any) -> dict[str, Tensor]:
-        loss, figures = step(*arguments)
-        run.optimiser.zero_grad()
-        (loss * weight).backward()
-        run.optimiser.step(run.lr)
+        loss, figures = step.loss(*arguments)
+        run.optimiser.update(loss * weight, run.lr)
         return {"loss": loss.detach(), **figures}
 
-    updated = Replayed(update) if replay else update
+    updated = Replayed(update) if step.replay else update
     ticks = iter(progress(range(run.now, sgd.epochs * len(loader))))
     with _stop_requests(checkpoint) as asked_to_stop:
         for batch in run.batches():
             run.set_rate()
-            torch.manual_seed(_mix(seed, distributed.rank(), run.epoch, run.step))
+            torch.manual_seed(mixed(seed, distributed.rank(), run.epoch, run.step))
             with distributed.dealt(batch) as (part, weight):
-                figures = updated(weight, *inputs(part, run.epoch))
+                figures = updated(weight, *step.inputs(part, run.epoch))
             run.count(figures, len(batch), weight)
             next(ticks)
             if run.step == len(loader):
@@ -151,9 +161,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = Optimiser(
-            self.trained, momentum=self.sgd.momentum, weight_decay=self.sgd.weight_decay
-        )
+        self.optimiser = Optimiser(self.trained, self.sgd)
         self.device = self.trained[0].device
         # A recorded step reads it on the device.
         self.lr = torch.zeros((), device=self.device) if self.replay else 0.0
@@ -190,7 +198,7 @@ class _Run:
         self.seen += clips
         self.step += 1
 
-    def end_epoch(self, evaluate: Callable[[int], dict[str, float | None]]) -> None:
+    def end_epoch(self, evaluate: Callable[[int], Figures]) -> None:
         """Adds the epoch to the curve and begins the next one."""
         self.check()
         means = distributed.average(torch.stack(list(self.totals.values())) / self.seen).tolist()
@@ -248,7 +256,7 @@ class _Run:
                 **{name: getattr(self, name) for name in self.SAVED},
                 "seconds": self.seconds + time.perf_counter() - self.since,
                 "network": self.network.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "buffers": self.optimiser.buffers,
                 "loader": self.loader.state_dict() if self.step else None,
             }
         )
@@ -262,15 +270,13 @@ class _Run:
             setattr(self, name, saved[name])
         self.totals = {name: total.to(self.device) for name, total in self.totals.items()}
         self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        self.optimiser.buffers = {
+            number: buffer if buffer is None else buffer.to(self.device)
+            for number, buffer in saved["buffers"].items()
+        }
         if saved["loader"]:
             self.loader.load_state_dict(saved["loader"])
         return True
-
-
-def _mix(*numbers: int) -> int:
-    """One seed from several numbers, different for any others."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextlib.contextmanager

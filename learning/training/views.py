@@ -17,8 +17,7 @@ from torch import Tensor
 
 from learning.training.augment import Augmentations
 from learning.training.device_clips import DeviceClips
-
-STREAMS = ("joint", "bone", "motion")
+from learning.training.settings import STREAMS
 
 
 def crop_resize(frames: Tensor, start: Tensor, length: Tensor, size: int) -> Tensor:
@@ -51,16 +50,6 @@ def as_stream(x: Tensor, stream: str, parents: tuple[int, ...]) -> Tensor:
     raise ValueError(f"stream is {stream!r}, must be one of {', '.join(STREAMS)}")
 
 
-def evaluation_view(
-    clips: DeviceClips, indices: Tensor, *, size: int, stream: str, centre_crop: float = 0.95
-) -> Tensor:
-    """The central part `centre_crop` of each of the clips `indices` (B,), resized."""
-    first, frame_count = clips.extent(_moved(indices, clips.frames.device))
-    start = ((1 - centre_crop) * frame_count.double() / 2).long()
-    x = crop_resize(clips.frames, first + start, frame_count - 2 * start, size)
-    return as_stream(x, stream, clips.layout.parents).to(clips.device)
-
-
 class View(NamedTuple):
     """Views `x` (B, 3, T, V, M) and what of them is masked: `joints` (B, V), `frames` (B, T)."""
 
@@ -89,7 +78,7 @@ def training_view(
     Call it outside autocast, which would round coordinates, and outside torch.compile, whose
     compiler rejects integer constants that wrap around.
     """
-    indices = _moved(indices, clips.frames.device)
+    indices = indices.to(clips.frames.device, non_blocking=True)
     u = augmentations.draw(seed, epoch, indices, view)
     first, frame_count = clips.extent(indices)
     start, length = augmentations.crop.window(u["crop"], frame_count)
@@ -114,11 +103,6 @@ def training_view(
         left = of_joints * of_frames  # of each coordinate
         x = x * left if spatial.weight or temporal.weight else x.masked_fill(left == 0, 0)
     return View(x.to(clips.device), joints, frames)
-
-
-def _moved(indices: Tensor, device: torch.device) -> Tensor:
-    """The indices on a device, without waiting for the work that is queued there."""
-    return indices.to(device, non_blocking=True)
 
 
 @lru_cache

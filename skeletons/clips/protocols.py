@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from errors import UserError
 from skeletons.clips.store import Clips
 
-_FIELDS = ("subject", "camera", "setup", "replication")
+FIELDS = ("subject", "camera", "setup", "replication")  # of clips, besides their own columns
 _PARITY = {"even": 0, "odd": 1}
 
 
@@ -102,7 +102,7 @@ def _chosen(clips: Clips, fields: Mapping[str, Any], protocol: str) -> NDArray[n
 def _agrees(
     clips: Clips, field: str, values: str | Sequence[int | str], protocol: str
 ) -> NDArray[np.bool_]:
-    columns = {**{name: getattr(clips, name) for name in _FIELDS}, **clips.columns}
+    columns = {**{name: getattr(clips, name) for name in FIELDS}, **clips.columns}
     if field not in columns:
         raise UserError(f"{protocol}: field {field!r} is none of {', '.join(columns)}")
     column = columns[field]

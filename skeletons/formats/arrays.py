@@ -45,11 +45,11 @@ from skeletons.archives.recordings import (
     counted,
 )
 from skeletons.clips.layout import Layout
+from skeletons.clips.protocols import FIELDS
 
 BODIES = "file"
 COLUMNS = True
 TABLE = "clips.csv"
-_FIELDS = ("subject", "camera", "setup", "replication")
 _NAME = re.compile(r"[^\W\d]\w*")
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 
@@ -86,7 +86,7 @@ def plan(source: Source) -> Iterator[Recording | Broken]:
     others = {
         column: _values([cells[column] for _, _, cells in found])
         for column in tables[0].columns
-        if column not in ("file", "label", *_FIELDS)
+        if column not in ("file", "label", *FIELDS)
     }
     for index, (member, clip, _) in enumerate(found):
         columns = tuple((column, values[index]) for column, values in others.items())
@@ -218,7 +218,7 @@ def _clip_name(file: str) -> str:
 def _clip(name: str, cells: Mapping[str, str], classes: int) -> Clip:
     """A clip as a line describes it, without further columns; BrokenClip names a wrong cell."""
     numbers = []
-    for column in ("label", *_FIELDS):
+    for column in ("label", *FIELDS):
         cell = cells.get(column, "0")
         if not _WHOLE.fullmatch(cell):
             raise BrokenClip(f"{column} is {cell[:40]!r}, not a whole number")
