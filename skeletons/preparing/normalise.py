@@ -85,12 +85,12 @@ def released(bodies: NDArray[np.float64], layout: Layout) -> NDArray[np.float32]
     present = [place for place, body in enumerate(moved) if body.any()]
     for place in present:
         moved[place] = _fill(moved[place])
-    spine = _point(moved[0], layout.centre)[:, None]
+    spine = point(moved[0], layout.centre)[:, None]
     for place in present:
         moved[place] = _centre(moved[place], spine)
     for (start, end), axis in ((layout.up, (0.0, 0.0, 1.0)), (layout.across, (1.0, 0.0, 0.0))):
         first = moved[0][0]
-        matrix = _rotation(_point(first, end) - _point(first, start), axis)
+        matrix = _rotation(point(first, end) - point(first, start), axis)
         for place in present:
             moved[place] = _turn(moved[place], matrix)
     for place in present:
@@ -153,7 +153,7 @@ def _there(body: NDArray[np.float64], layout: Layout) -> NDArray[np.bool_]:
     return there
 
 
-def _point(body: NDArray[Any], joints: Joints) -> NDArray[Any]:
+def point(body: NDArray[Any], joints: Joints) -> NDArray[Any]:
     """The place (..., 3) of a joint, or the mean of several, of a body (..., V, 3)."""
     if isinstance(joints, int):
         return body[..., joints, :]
@@ -165,7 +165,7 @@ def _seen(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The place (T, 3) of a joint, or the mean of several, and in which frames (T,) all are."""
     several = [joints] if isinstance(joints, int) else list(joints)
-    return _point(body, joints), np.asarray(there[:, several].all(axis=1))
+    return point(body, joints), np.asarray(there[:, several].all(axis=1))
 
 
 def _vectors(
