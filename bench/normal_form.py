@@ -1,5 +1,5 @@
-"""Compare the normal forms on real recordings, in the sensor's axes and in a camera's, of which x is
-to the right and y down.
+"""Compare the normal forms on real recordings, in the sensor's axes and in a camera's: x to the
+right, y down.
 
     python -m bench.normal_form nwucla archives    # a dataset's file, the folder of its archives
 
