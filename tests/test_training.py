@@ -276,7 +276,7 @@ def test_a_full_disk_is_said_and_the_last_saved_state_is_kept(tmp_path: Path) ->
     checkpoint = Checkpoint(tmp_path / "run.pt")
     checkpoint.save({"step": 1})
     (tmp_path / "run.partial").symlink_to("/dev/full")
-    with pytest.raises(Unsaved, match=r"run.pt: No space left on device; when that is mended, run"):
+    with pytest.raises(Unsaved, match=r"run.pt: No space left on device; when that is fixed, run"):
         checkpoint.save({"step": 2, "array": torch.zeros(100_000)})
     assert checkpoint.load() == {"step": 1}
     assert not (tmp_path / "run.partial").is_symlink()

@@ -21,8 +21,8 @@ from model.network.folding import folded
 
 @dataclass(frozen=True)
 class Viewing:
-    """How a frozen network sees clips: the central part `centre_crop` of each, resized to `size`
-    frames, as `stream`, `batch` clips at a time, products in `precision` (see `computing`).
+    """The view that a frozen network has of clips: the central part `centre_crop` of each, resized
+    to `size` frames, as `stream`; `batch` clips at a time, products in `precision`.
     """
 
     size: int

@@ -120,7 +120,7 @@ def linear_probe(
 
 
 def learns_nothing(train_loss: float, labels: Tensor) -> bool:
-    """Whether a training loss is that of a classifier that ignores its input, or worse.
+    """True if a training loss is that of a classifier that ignores its input, or worse.
 
     Such a one does best with the frequencies of the training `labels` (N,): its loss is their
     entropy. Less than a thousandth below is taken for the same.

@@ -72,7 +72,7 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether the last save, or the start, is `minutes` ago."""
+        """True if the last save, or the start, is `minutes` ago."""
         return time.monotonic() - self.last >= 60 * self.minutes
 
     def load(self) -> dict[str, Any] | None:
@@ -117,7 +117,7 @@ class Checkpoint:
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise Unsaved(
-                f"{self.path}: {error.strerror}; when that is mended, run again: what was saved "
+                f"{self.path}: {error.strerror}; when that is fixed, run again: what was saved "
                 "before is kept"
             ) from None
 
@@ -143,7 +143,7 @@ class Checkpoint:
 
 
 def _unlocked(path: Path) -> bool:
-    """Whether no process holds this lock; its file, which one that was killed left, is deleted."""
+    """True if the lock is free; removes a dead process's lock file."""
     lock = FileLock(path)
     try:
         with lock.acquire(timeout=0):

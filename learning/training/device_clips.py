@@ -85,6 +85,6 @@ class Task:
 
 
 def _paired(clips: Clips) -> Tensor:
-    """Which clips (N,) have a second body in any frame."""
+    """True for the clips (N,) that have a second body in any frame."""
     second = clips.frames[:, 1].any(axis=(1, 2))
     return torch.from_numpy(np.logical_or.reduceat(second, clips.offsets[:-1]))

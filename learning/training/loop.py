@@ -37,7 +37,7 @@ class Stopped(UserError):
 
 
 def unchanged(values: Sequence[float], *, count: int, tolerance: float = 1e-5) -> bool:
-    """Whether the last `count` values are the same but for a relative `tolerance`, and not zero.
+    """True if the last `count` values are the same but for a relative `tolerance`, and not zero.
 
     A loss that is so over epochs says that nothing is learnt; a collapsed network's, for example,
     stays at the logarithm of 1 + the queue's length for every term.
@@ -48,8 +48,8 @@ def unchanged(values: Sequence[float], *, count: int, tolerance: float = 1e-5) -
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: by SGD in batches of `batch` clips, on augmented views, products
-    in `precision` (see `computing`); `seed` decides all that is drawn.
+    """Settings of training: SGD in batches of `batch` clips, on augmented views, with products in
+    `precision` (see `computing`); `seed` decides all that is drawn.
     """
 
     sgd: SGD
@@ -281,8 +281,8 @@ class _Run:
 
 @contextlib.contextmanager
 def _stop_requests(checkpoint: Checkpoint | None) -> Iterator[Callable[[], bool]]:
-    """Whether this process was asked to end: by a signal, which then does not end it, or because
-    its checkpoint is abandoned.
+    """A function that is true if this process was asked to end: by a signal, which then does not
+    end it, or because its checkpoint is abandoned.
 
     Of several processes the writing one ends all; the others wait for it.
     """

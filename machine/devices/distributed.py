@@ -47,7 +47,7 @@ def rank() -> int:
 
 
 def ranks() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() and not _alone else 1
 
 

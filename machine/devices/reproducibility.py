@@ -1,5 +1,5 @@
-"""The bits of a result, as far as a machine decides them: the precision of products,
-algorithms that always give the same, and a note of the rest.
+"""The bits of a result, as far as a machine decides them: the precision of products, algorithms
+that always give the same, and a note of the rest.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def computing(device: torch.device, precision: str) -> contextlib.AbstractContex
 
 
 def deterministic(device: torch.device) -> None:
-    """Has a GPU use algorithms that give the same bits every time, as a CPU's do.
+    """Make a GPU use algorithms that give the same bits every time, as a CPU's do.
 
     Where an operation has none it raises RuntimeError. With PyTorch's mere warning, attention would
     stay as it is, though it has one.
