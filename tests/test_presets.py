@@ -64,6 +64,7 @@ def test_a_preset_states_only_what_differs(name: str) -> None:
     assert {key: whole[key] for key in stated} == stated
 
 
+@pytest.mark.documents("python -m commands.preset default")
 @pytest.mark.parametrize("name", presets.names())
 def test_params_yaml_is_written_from_a_preset_as_dvc_writes_it(project: Path, name: str) -> None:
     command.write(name)
