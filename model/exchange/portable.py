@@ -8,7 +8,7 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import UserError
+from machine.host import atomic
 from model.network import weights
 from model.network.encoder import Encoder
 from model.network.folding import folded
@@ -32,7 +33,7 @@ def save_safetensors(encoder: Encoder, path: Path, metadata: Mapping[str, str]) 
     state = {name: array.contiguous() for name, array in encoder.state_dict().items()}
     text = {"format": "pt", **_with_architecture(encoder, metadata)}
     data = _needed("safetensors.torch").save(state, text)
-    _whole(path, lambda beside: beside.write_bytes(data))
+    atomic.write(path, data)
 
 
 def load_safetensors(path: Path | str) -> Encoder:
@@ -70,19 +71,15 @@ def save_onnx(encoder: Encoder, path: Path, metadata: Mapping[str, str]) -> floa
     shape = (3, frames, len(parents), bodies)
     graph = _graph(encoder, torch.zeros(max(_CHECKED), *shape))
     onnx.helper.set_model_props(graph, _with_architecture(encoder, metadata))
-    differences = []
-
-    def write(beside: Path) -> None:
+    with atomic.file(path) as beside:
         onnx.save(graph, beside)
-        differences.append(_difference(beside, encoder, shape))
-        if differences[-1] > TOLERANCE:
+        difference = _difference(beside, encoder, shape)
+        if difference > TOLERANCE:
             raise UserError(
-                f"{path}: not written: its features differ by {differences[-1]:.1e} from the "
+                f"{path}: not written: its features differ by {difference:.1e} from the "
                 f"encoder's, more than {TOLERANCE:.0e}"
             )
-
-    _whole(path, write)
-    return differences[-1]
+    return difference
 
 
 def _graph(encoder: Encoder, example: Tensor) -> Any:
@@ -152,17 +149,6 @@ def _difference(path: Path, encoder: Encoder, shape: tuple[int, ...]) -> float:
 
 def _with_architecture(encoder: Encoder, metadata: Mapping[str, str]) -> dict[str, str]:
     return {"architecture": json.dumps(encoder.architecture), **metadata}
-
-
-def _whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Has a file written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.partial")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _needed(package: str) -> Any:

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from errors import UserError
+from machine.host import atomic
 from model.network import weights
 from model.network.absent_bodies import Plan
 from model.network.ctrgcn import CTRGCN
@@ -253,21 +254,16 @@ def _initialise_matrices(module: nn.Module) -> None:
 
 
 def save_encoder(encoder: Encoder, path: Path, **notes: Any) -> None:
-    """Writes the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`.
-
-    The file is a new one: the old one may be a hard link to a cache's, which must not change.
+    """Write the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`.
 
     Raises:
         UserError: a weight is not finite; nothing is written.
     """
     if name := weights.not_finite(encoder):
         raise UserError(f"{path}: not written: {name} has values that are not finite")
-    beside = path.with_suffix(".partial")
-    torch.save(
-        {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes},
-        beside,
-    )
-    beside.replace(path)
+    saved = {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes}
+    with atomic.file(path) as beside:
+        torch.save(saved, beside)
 
 
 def load_encoder(path: Path | str) -> Encoder:
