@@ -183,7 +183,16 @@ def test_a_plan_of_the_bodies_changes_no_result(
 def test_rounding_does_not_decide_the_first_gradient(
     pairs: int, compiling: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The order of the clips changes the order of sums, by rounding alone."""
+    """The order of the clips changes the order of sums, by rounding alone.
+
+    A sum of n terms rounds by at most n * eps of its largest partial sum. A wrong side of a ReLU's
+    kink changes gradients by a tenth of the largest.
+
+    Not compared are gradients of topologies where one clip has a second body. The absent ones stand
+    still then without being zero, and rounding decides which of their equal frames the max-pool
+    takes. Weights meet equal activations in each, but a topology's gradient those of all joints,
+    which the padding in time makes differ at a clip's ends (times 1e-6, the graph norm's weight).
+    """
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     torch.manual_seed(0)
     encoder = Encoder(**TINY | {"dropout": 0.0}).double()
@@ -196,7 +205,12 @@ def test_rounding_does_not_decide_the_first_gradient(
         (features * torch.linspace(-1, 1, features.shape[1])).sum().backward()
         gradients.append({name: p.grad.clone() for name, p in encoder.named_parameters()})
     forth, back = gradients
-    torch.testing.assert_close(back, forth, rtol=1e-6, atol=1e-9)
+    widest = 12 * (4 * TINY["width"]) * KINECT_V2.joints * 16  # numbers of an activation
+    largest = max(gradient.abs().max().item() for gradient in forth.values())
+    rounding = widest * torch.finfo(torch.float64).eps * largest  # 2e-9
+    for name, gradient in forth.items():
+        if pairs != 1 or not name.endswith((".adjacency", ".alpha")):
+            torch.testing.assert_close(back[name], gradient, rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
