@@ -12,11 +12,12 @@ from torch import nn
 
 from errors import UserError
 from model.exchange.released import from_released
-from model.network import ctrgcn
+from model.network import backbone, products
 from model.network.absent_bodies import plan
 from model.network.encoder import Encoder, Projector
 from model.network.folding import folded
-from model.network.pointwise import Pointwise, TokenLinear
+from model.network.graph_convolution import GraphConvolution
+from model.network.products import Pointwise, TokenLinear
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}
@@ -79,7 +80,7 @@ def test_a_few_bodies_at_a_time_give_the_same_features(
     x = torch.randn(5, 3, 16, KINECT_V2.joints, 2)
     with torch.no_grad():
         whole = encoder.represent(x)
-        monkeypatch.setattr(ctrgcn, "CACHED", bodies * 4 * TINY["width"] * KINECT_V2.joints * 16)
+        monkeypatch.setattr(backbone, "CACHED", bodies * 4 * TINY["width"] * KINECT_V2.joints * 16)
         seen = []
         hook = encoder.temporal.features.blocks[0].register_forward_pre_hook(
             lambda _, arguments: seen.append(len(arguments[0]))
@@ -136,14 +137,14 @@ def test_unused_columns_of_a_topology_change_no_result(
 ) -> None:
     """As a GPU has them: 25 joints are computed in rows of 32."""
     torch.manual_seed(0)
-    layer = ctrgcn.GraphConvolution(channels, 8, KINECT_V2.parents).double()
+    layer = GraphConvolution(channels, 8, KINECT_V2.parents).double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(3, channels, KINECT_V2.joints, 6).double()
     weights = torch.randn(3, 8, KINECT_V2.joints, 6).double()
     found = []
     for aligned in (False, True):
-        monkeypatch.setattr(ctrgcn, "wants_aligned_rows", lambda _, aligned=aligned: aligned)
+        monkeypatch.setattr(products, "wants_aligned_rows", lambda _, aligned=aligned: aligned)
         inputs = x.clone().requires_grad_()
         y = layer(inputs)
         found.append((y, torch.autograd.grad((y * weights).sum(), [inputs, *layer.parameters()])))

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from errors import UserError
 from model.network import weights
-from model.network.ctrgcn import SUBSETS
 from model.network.encoder import Encoder
+from model.network.graph_convolution import SUBSETS
 
 PREFIX = "encoder_q.encoder."
 TRANSFORMER_NAMES = {

@@ -13,8 +13,8 @@ from errors import UserError
 from machine.host import atomic
 from model.network import weights
 from model.network.absent_bodies import Plan
-from model.network.ctrgcn import CTRGCN
-from model.network.pointwise import TokenLinear
+from model.network.backbone import CTRGCN
+from model.network.products import TokenLinear
 
 COMPILATIONS = 64  # after which PyTorch would compile no more: of parts, domains, networks, plans
 
@@ -103,12 +103,11 @@ class Domain(nn.Module):
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """(B, 3, T, V, M) -> (B, dim)."""
         run = self.run if self.training else _call
-        features, rows = run(self.features, x, plan)
+        features, found = run(self.features, x, plan)
+        bodies = plan or found
 
         def of_all(computed: Tensor) -> Tensor:
-            if plan is not None:
-                return plan.spread(computed)
-            return computed if rows is None else computed.index_select(0, rows)
+            return bodies.spread(computed) if bodies else computed
 
         if self.kind == "temporal":
             features = of_all(features)

@@ -8,10 +8,11 @@ import copy
 
 from torch import Tensor, nn
 
-from model.network.ctrgcn import SUBSETS, Block
+from model.network.backbone import Block
 from model.network.encoder import Encoder
+from model.network.graph_convolution import SUBSETS
 from model.network.norm import BatchNorm, FoldedBatchNorm
-from model.network.pointwise import Pointwise
+from model.network.products import Pointwise
 
 
 def folded(encoder: Encoder) -> Encoder:
