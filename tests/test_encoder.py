@@ -1,4 +1,4 @@
-"""The encoder against the released code's numbers, and what it takes."""
+"""The encoder against the released code's numbers, and the input that it takes."""
 
 import copy
 import re

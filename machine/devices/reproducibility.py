@@ -14,8 +14,8 @@ MADE_ON = ("torch", "device", "processes")
 
 
 def computing(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """From this call on, products are computed in `precision`; the result is a context for the
-    forward pass, whose bf16 needs one. Weights, and what is no product, stay fp32.
+    """Set the `precision` of products from this call on; return a context for the forward pass,
+    which bf16 needs. Weights, and what is no product, stay fp32.
 
     fp32: whole single precision, on every device. tf32: on a GPU the factors of matrix products and
     convolutions are rounded to 10 bits of mantissa and the sums are fp32; on a CPU it is fp32.
@@ -28,7 +28,7 @@ def computing(device: torch.device, precision: str) -> contextlib.AbstractContex
 
 
 def deterministic(device: torch.device) -> None:
-    """Has a GPU use algorithms that give the same bits every time, as a CPU's do.
+    """Have a GPU use algorithms that give the same bits every time, as a CPU's do.
 
     Where an operation has none it raises RuntimeError. With PyTorch's mere warning, attention would
     stay as it is, though it has one.

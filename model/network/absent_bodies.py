@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
     @property
     def repeats(self) -> Tensor:
-        """How many bodies equal the first and are not computed, (1,); see `BatchNorm`."""
+        """The number of bodies that equal the first and are not computed, (1,); see `BatchNorm`."""
         return torch.full((1,), len(self.order) - self.computed, device=self.order.device)
 
 
@@ -54,8 +54,8 @@ class _Permute(torch.autograd.Function):
 
 
 def plan(paired: Tensor, device: torch.device) -> Plan | None:
-    """The plan of a batch on `device`; `paired` (B,), in the host's memory, says which clips have a
-    second body. None if all are to be computed.
+    """Plan a batch on `device`; `paired` (B,), in the host's memory, says which clips have a second
+    body. None if all are to be computed.
 
     Nothing waits for the device.
     """

@@ -25,7 +25,7 @@ def _call(module: nn.Module, *arguments: Any) -> Any:
 
 
 def compile_in_training(*encoders: "Encoder", **options: Any) -> None:
-    """Has torch.compile compile the parts of `encoders` at their first step of each shape.
+    """Have torch.compile compile the parts of `encoders` at their first step of each shape.
 
     Parts of the same form, as the graph convolutions of all domains, are compiled once.
     """
@@ -175,7 +175,7 @@ class Encoder(nn.Module):
 
     @property
     def compiled(self) -> bool:
-        """Whether `compile_in_training` was asked for it."""
+        """True after `compile_in_training`."""
         return self.temporal.run is not _call
 
     def represent(self, x: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class Encoder(nn.Module):
         return torch.cat(self(x), dim=1)
 
     def check_layout(self, *, parents: Sequence[int], bodies: int) -> None:
-        """Raises UserError unless the encoder takes clips of this skeleton and number of bodies."""
+        """Raise UserError unless the encoder takes clips of this skeleton and number of bodies."""
         own_parents, own_bodies = (self.architecture[key] for key in ("parents", "bodies"))
         if (len(own_parents), own_bodies) != (len(parents), bodies):
             raise UserError(
@@ -240,7 +240,7 @@ def _size(parents: Sequence[int], bodies: int) -> str:
 
 
 def _initialise_matrices(module: nn.Module) -> None:
-    """2-D parameters start Xavier-uniform, as in the released code."""
+    """Start 2-D parameters Xavier-uniform, as in the released code."""
     for parameter in module.parameters():
         if parameter.dim() == 2:
             nn.init.xavier_uniform_(parameter)
