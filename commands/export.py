@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def written(run: str, folder: Path) -> str:
-    """Writes the files of a run into `folder`; returns what to say of them."""
+    """Write the files of a run into `folder`; return what to say of them."""
     p = params.read()
     described = p.runs[run]
     encoder = load_encoder(artifacts.weights(run))
@@ -58,7 +58,7 @@ def written(run: str, folder: Path) -> str:
 
 
 def preparation(p: Params, run: Run, encoder: Encoder) -> dict[str, Any]:
-    """How input for the run's encoder is prepared, and features to check it against."""
+    """The preparation of input for the run's encoder, and features to check it against."""
     dataset = p.datasets[run.dataset]
     layout, rule = sensors.layout(**dataset.sensor), formats.load(dataset.format).BODIES
     encoder.check_layout(parents=layout.parents, bodies=layout.bodies)

@@ -59,7 +59,7 @@ def here() -> Iterator[tuple[str, str]]:
 
 
 def of_run(run: str) -> Iterator[tuple[str, str]]:
-    """On what the weights of a run were made, as they say."""
+    """The environment in which the weights of a run were made, as they say."""
     _ = params.read().runs[run]  # says which there are
     path = artifacts.weights(run)
     notes = weights.read(path).get("notes", {})

@@ -116,7 +116,7 @@ def fine_tuned() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """What one process finds, and each of two."""
+    """The findings of one process, and of each of two."""
     folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as free:
         free.bind(("localhost", 0))

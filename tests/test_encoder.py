@@ -1,4 +1,4 @@
-"""The encoder against the released code's numbers, and what it takes."""
+"""The encoder against the released code's numbers, and the input that it takes."""
 
 import copy
 import re
@@ -12,11 +12,12 @@ from torch import nn
 
 from errors import UserError
 from model.exchange.released import from_released
-from model.network import ctrgcn
+from model.network import backbone, products
 from model.network.absent_bodies import plan
 from model.network.encoder import Encoder, Projector
 from model.network.folding import folded
-from model.network.pointwise import Pointwise, TokenLinear
+from model.network.graph_convolution import GraphConvolution
+from model.network.products import Pointwise, TokenLinear
 
 GOLDEN = Path(__file__).parent / "golden" / "encoder_tiny.npz"
 TINY = {"parents": KINECT_V2.parents, "frames": 16, "width": 8, "dim": 16, "heads": 4}
@@ -79,7 +80,7 @@ def test_a_few_bodies_at_a_time_give_the_same_features(
     x = torch.randn(5, 3, 16, KINECT_V2.joints, 2)
     with torch.no_grad():
         whole = encoder.represent(x)
-        monkeypatch.setattr(ctrgcn, "CACHED", bodies * 4 * TINY["width"] * KINECT_V2.joints * 16)
+        monkeypatch.setattr(backbone, "CACHED", bodies * 4 * TINY["width"] * KINECT_V2.joints * 16)
         seen = []
         hook = encoder.temporal.features.blocks[0].register_forward_pre_hook(
             lambda _, arguments: seen.append(len(arguments[0]))
@@ -136,14 +137,14 @@ def test_unused_columns_of_a_topology_change_no_result(
 ) -> None:
     """As a GPU has them: 25 joints are computed in rows of 32."""
     torch.manual_seed(0)
-    layer = ctrgcn.GraphConvolution(channels, 8, KINECT_V2.parents).double()
+    layer = GraphConvolution(channels, 8, KINECT_V2.parents).double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(3, channels, KINECT_V2.joints, 6).double()
     weights = torch.randn(3, 8, KINECT_V2.joints, 6).double()
     found = []
     for aligned in (False, True):
-        monkeypatch.setattr(ctrgcn, "wants_aligned_rows", lambda _, aligned=aligned: aligned)
+        monkeypatch.setattr(products, "wants_aligned_rows", lambda _, aligned=aligned: aligned)
         inputs = x.clone().requires_grad_()
         y = layer(inputs)
         found.append((y, torch.autograd.grad((y * weights).sum(), [inputs, *layer.parameters()])))
@@ -183,7 +184,16 @@ def test_a_plan_of_the_bodies_changes_no_result(
 def test_rounding_does_not_decide_the_first_gradient(
     pairs: int, compiling: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The order of the clips changes the order of sums, by rounding alone."""
+    """The order of the clips changes the order of sums, by rounding alone.
+
+    A sum of n terms rounds by at most n * eps of its largest partial sum. A wrong side of a ReLU's
+    kink changes gradients by a tenth of the largest.
+
+    Not compared are gradients of topologies where one clip has a second body. The absent ones stand
+    still then without being zero, and rounding decides which of their equal frames the max-pool
+    takes. Weights meet equal activations in each, but a topology's gradient those of all joints,
+    which the padding in time makes differ at a clip's ends (times 1e-6, the graph norm's weight).
+    """
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     torch.manual_seed(0)
     encoder = Encoder(**TINY | {"dropout": 0.0}).double()
@@ -196,7 +206,12 @@ def test_rounding_does_not_decide_the_first_gradient(
         (features * torch.linspace(-1, 1, features.shape[1])).sum().backward()
         gradients.append({name: p.grad.clone() for name, p in encoder.named_parameters()})
     forth, back = gradients
-    torch.testing.assert_close(back, forth, rtol=1e-6, atol=1e-9)
+    widest = 12 * (4 * TINY["width"]) * KINECT_V2.joints * 16  # numbers of an activation
+    largest = max(gradient.abs().max().item() for gradient in forth.values())
+    rounding = widest * torch.finfo(torch.float64).eps * largest  # 2e-9
+    for name, gradient in forth.items():
+        if pairs != 1 or not name.endswith((".adjacency", ".alpha")):
+            torch.testing.assert_close(back[name], gradient, rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -98,6 +98,16 @@ def test_safetensors_are_the_encoder_again(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_same_encoder_gives_the_same_safetensors(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    saved = encoder()
+    found = set()
+    for _ in range(8):
+        portable.save_safetensors(saved, tmp_path / "x", {"preparation": "{}"})
+        found.add((tmp_path / "x").read_bytes())
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("data", [b"", b"text", b"\x08\0\0\0\0\0\0\0{}      ", None])
 def test_other_files_are_refused_in_a_line(tmp_path: Path, data: bytes | None) -> None:
     pytest.importorskip("safetensors")

@@ -47,7 +47,7 @@ def test_released_checkpoint_loads(golden: Golden, state: Golden, tmp_path: Path
 
 
 def refusal(path: Path, parents: tuple[int, ...] = KINECT_V2.parents) -> str:
-    """What is said of a file, less its path."""
+    """The message on a file, less its path."""
     with pytest.raises(UserError) as refused:
         load_released(path, parents=parents, heads=4)
     message = str(refused.value)

@@ -34,7 +34,7 @@ from learning.training.views import (
     crop_resize,
     training_view,
 )
-from model.network.skeleton_graph import adjacency
+from model.network.graph_convolution import adjacency
 
 LAYOUT = KINECT_V2
 PARENTS, SWAP, JOINTS = LAYOUT.parents, LAYOUT.swap, LAYOUT.joints

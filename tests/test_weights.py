@@ -39,12 +39,12 @@ def test_saving_again_leaves_a_hard_link_to_the_old_file_alone(tmp_path: Path) -
 
 
 def contents(encoder: Encoder) -> dict[str, Any]:
-    """What a weights file of `encoder` holds."""
+    """The contents of a weights file of `encoder`."""
     return {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": {}}
 
 
 def refusal(path: Path) -> str:
-    """What is said of a file, less its path."""
+    """The message on a file, less its path."""
     with pytest.raises(UserError) as refused:
         load_encoder(path)
     message = str(refused.value)
@@ -88,7 +88,7 @@ def test_a_file_that_torch_did_not_save_is_refused_in_one_line(
         (lambda saved: {}, "not a weights file of this project: no architecture and no state"),
         (
             lambda saved: {"state_dict": {}},
-            "not a weights file .* exchange.released.load_released",
+            "not a weights file .* model.exchange.released.load_released",
         ),
         (
             lambda saved: {**saved, "arguments": argparse.Namespace(lr=1)},

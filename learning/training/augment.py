@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learning.training.randomness import uniforms
 from learning.training.settings import SPATIAL_MASKS, TEMPORAL_MASKS
-from model.network.skeleton_graph import adjacency
+from model.network.graph_convolution import adjacency
 
 
 @dataclass(frozen=True)

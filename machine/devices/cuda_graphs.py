@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-WARMUP = (
-    3  # calls before one is recorded, in which compilers compile and libraries set themselves up
-)
+WARMUP = 3  # calls before one is recorded: compilers compile, libraries set themselves up
 
 
 class Replayed:

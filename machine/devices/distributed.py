@@ -1,4 +1,4 @@
-"""One process or many: what a training step needs to know of the others. Alone, nothing happens."""
+"""This process's device, and the other processes of a training step. Alone, nothing happens."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from errors import UserError
 
 
 def join(device: str = "auto") -> torch.device:
-    """Joins the processes that torchrun or srun started, if any; this process's device.
+    """Join the processes that torchrun or srun started, if any; return this process's device.
 
     `device` is cpu, cuda, or auto: cuda where there is one. srun needs MASTER_ADDR only if it was
     not called on the first node.

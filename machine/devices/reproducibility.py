@@ -14,8 +14,8 @@ MADE_ON = ("torch", "device", "processes")
 
 
 def computing(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """From this call on, products are computed in `precision`; the result is a context for the
-    forward pass, whose bf16 needs one. Weights, and what is no product, stay fp32.
+    """Set the `precision` of products from this call on; return a context for the forward pass,
+    which bf16 needs. Weights, and what is no product, stay fp32.
 
     fp32: whole single precision, on every device. tf32: on a GPU the factors of matrix products and
     convolutions are rounded to 10 bits of mantissa and the sums are fp32; on a CPU it is fp32.

@@ -1,23 +1,37 @@
-"""Files and folders that are there whole or not at all, at whatever moment a run is killed.
+"""Write files and folders whole or not at all, at whatever moment a run is killed.
 
 There is one writer of each at a time, so the names of unfinished ones are fixed: the next run
 overwrites them.
 """
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def file(path: Path) -> Iterator[Path]:
+    """Yield the path of a new file beside `path` that the caller writes; rename it to `path` at the
+    end, or remove it if the caller fails. The folders above are made.
+
+    What was at `path` is not written to: it may be a hard link to a cache's. Both paths have the
+    same stem, from which PyTorch names the members of a weights file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}-unfinished")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write(path: Path, data: bytes) -> None:
     """Write a file, and the folders above it, by a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with file(path) as beside:
+        beside.write_bytes(data)
 
 
 def place(folder: Path, output: Path) -> None:

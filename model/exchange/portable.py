@@ -1,4 +1,4 @@
-"""An encoder for other programs: safetensors, and ONNX with a free number of clips.
+"""Encoders for other programs: safetensors, and ONNX with a free number of clips.
 
 Both carry text under names of the caller's and, as JSON under `architecture`, what builds the
 encoder.
@@ -8,7 +8,7 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import UserError
+from machine.host import atomic
 from model.network import weights
 from model.network.encoder import Encoder
 from model.network.folding import folded
@@ -26,13 +27,19 @@ _CHECKED = (1, 5)  # clips in the batches that check a file
 
 
 def save_safetensors(encoder: Encoder, path: Path, metadata: Mapping[str, str]) -> None:
-    """Writes the weights and statistics under the names of `Encoder`. Raises UserError where the
-    package safetensors is not installed.
+    """Write the weights and statistics under the names of `Encoder`, every time the same bytes.
+
+    Raises UserError where the package safetensors is not installed.
     """
     state = {name: array.contiguous() for name, array in encoder.state_dict().items()}
-    text = {"format": "pt", **_with_architecture(encoder, metadata)}
-    data = _needed("safetensors.torch").save(state, text)
-    _whole(path, lambda beside: beside.write_bytes(data))
+    data = _needed("safetensors.torch").save(state)
+    # The package puts metadata in a random order, so it is added to the header here: JSON, padded
+    # to a multiple of 8 bytes, after its length in 8 bytes.
+    end = 8 + int.from_bytes(data[:8], "little")
+    metadata = {"format": "pt", **_with_architecture(encoder, metadata)}
+    header = json.dumps({"__metadata__": metadata, **json.loads(data[8:end])}).encode()
+    header += b" " * (-len(header) % 8)
+    atomic.write(path, len(header).to_bytes(8, "little") + header + data[end:])
 
 
 def load_safetensors(path: Path | str) -> Encoder:
@@ -56,10 +63,10 @@ def load_safetensors(path: Path | str) -> Encoder:
 
 
 def save_onnx(encoder: Encoder, path: Path, metadata: Mapping[str, str]) -> float:
-    """Writes `represent` as an ONNX graph: `clips` (batch, 3, T, V, M) float32 to `features`
-    (batch, 2 * dim) float32, any batch.
+    """Write `represent` as an ONNX graph: `clips` (batch, 3, T, V, M) float32 to `features`
+    (batch, 2 * dim) float32, any batch of at least 1.
 
-    Returns the largest difference of a feature, relative to it where it is above 1, between ONNX
+    Return the largest difference of a feature, relative to it where it is above 1, between ONNX
     Runtime on the file and the encoder on random clips.
 
     Raises:
@@ -70,26 +77,22 @@ def save_onnx(encoder: Encoder, path: Path, metadata: Mapping[str, str]) -> floa
     shape = (3, frames, len(parents), bodies)
     graph = _graph(encoder, torch.zeros(max(_CHECKED), *shape))
     onnx.helper.set_model_props(graph, _with_architecture(encoder, metadata))
-    differences = []
-
-    def write(beside: Path) -> None:
+    with atomic.file(path) as beside:
         onnx.save(graph, beside)
-        differences.append(_difference(beside, encoder, shape))
-        if differences[-1] > TOLERANCE:
+        difference = _difference(beside, encoder, shape)
+        if difference > TOLERANCE:
             raise UserError(
-                f"{path}: not written: its features differ by {differences[-1]:.1e} from the "
+                f"{path}: not written: its features differ by {difference:.1e} from the "
                 f"encoder's, more than {TOLERANCE:.0e}"
             )
-
-    _whole(path, write)
-    return differences[-1]
+    return difference
 
 
 def _graph(encoder: Encoder, example: Tensor) -> Any:
     """The ONNX model of `represent`, traced with clips like the `example`."""
     noisy = logging.getLogger("torch.onnx")
     level = noisy.level
-    noisy.setLevel(logging.ERROR)  # which lists what other packages are not there
+    noisy.setLevel(logging.ERROR)  # it lists packages that are not installed
     try:
         with warnings.catch_warnings(action="ignore"):
             # With gradients, and by the compiler: without, the network asks how many clips there
@@ -135,7 +138,7 @@ class _Represent(nn.Module):
 
 
 def _difference(path: Path, encoder: Encoder, shape: tuple[int, ...]) -> float:
-    """How far ONNX Runtime's features of random clips of this `shape` are from the encoder's."""
+    """The largest difference that `save_onnx` returns, of clips of this `shape`."""
     session = _needed("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     largest = 0.0
@@ -152,17 +155,6 @@ def _difference(path: Path, encoder: Encoder, shape: tuple[int, ...]) -> float:
 
 def _with_architecture(encoder: Encoder, metadata: Mapping[str, str]) -> dict[str, str]:
     return {"architecture": json.dumps(encoder.architecture), **metadata}
-
-
-def _whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Has a file written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.partial")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _needed(package: str) -> Any:

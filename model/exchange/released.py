@@ -8,8 +8,8 @@ from torch import Tensor
 
 from errors import UserError
 from model.network import weights
-from model.network.ctrgcn import SUBSETS
 from model.network.encoder import Encoder
+from model.network.graph_convolution import SUBSETS
 
 PREFIX = "encoder_q.encoder."
 TRANSFORMER_NAMES = {
@@ -23,10 +23,10 @@ TRANSFORMER_NAMES = {
 
 
 def from_released(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released names and arrays (weights, statistics or gradients) as ours.
+    """Translate released names and arrays (weights, statistics or gradients) to ours.
 
-    Takes the names below `encoder_q.` (with projection heads) or below `encoder_q.encoder.`
-    (without), and raises KeyError for a name that is missing. Released convolutions of the same
+    Take the names below `encoder_q.` (with projection heads) or below `encoder_q.encoder.`
+    (without), and raise KeyError for a name that is missing. Released convolutions of the same
     input are concatenated in ours.
     """
 
@@ -48,28 +48,22 @@ def from_released(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     def pointwise(ours: str, *theirs: str) -> dict[str, Tensor]:
         return {f"{ours}.weight": torch.cat([released[f"{n}.weight"] for n in theirs])[..., 0]}
 
-    def interleaved(theirs: Sequence[str], field: str) -> Tensor:
-        return torch.stack([released[f"{name}.{field}"] for name in theirs], dim=1)
-
     def block(ours: str, theirs: str) -> dict[str, Tensor]:
         gcn, tcn = f"{theirs}.gcn1", f"{theirs}.tcn1.branches"
         subset = [f"{gcn}.convs.{k}" for k in range(SUBSETS)]
         squeeze = [f"{tcn}.{b}.0" for b in range(3)]
+        value, value_bias, refine, refine_bias = (
+            torch.stack([released[f"{s}.{conv}.{field}"] for s in subset], dim=1)
+            for conv in ("conv3", "conv4")
+            for field in ("weight", "bias")
+        )
         state = {
             f"{ours}.graph.alpha": released[f"{gcn}.alpha"],
             f"{ours}.graph.adjacency": released[f"{gcn}.PA"],
-            f"{ours}.graph.value.weight": interleaved(
-                [f"{s}.conv3" for s in subset], "weight"
-            ).flatten(0, 1)[..., 0],
-            f"{ours}.graph.value_bias": interleaved([f"{s}.conv3" for s in subset], "bias")[
-                ..., None
-            ],
-            f"{ours}.graph.refine": interleaved([f"{s}.conv4" for s in subset], "weight")[
-                ..., 0, 0
-            ],
-            f"{ours}.graph.refine_bias": interleaved([f"{s}.conv4" for s in subset], "bias")[
-                ..., None
-            ],
+            f"{ours}.graph.value.weight": value.flatten(0, 1)[..., 0],
+            f"{ours}.graph.value_bias": value_bias[..., None],
+            f"{ours}.graph.refine": refine[..., 0, 0],
+            f"{ours}.graph.refine_bias": refine_bias[..., None],
             **norm(f"{ours}.graph_norm", f"{gcn}.bn"),
             **pointwise(f"{ours}.graph_residual", f"{gcn}.down.0"),
             **norm(f"{ours}.graph_residual_norm", f"{gcn}.down.1", after=[f"{gcn}.down.0"]),

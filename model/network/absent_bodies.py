@@ -1,5 +1,5 @@
-"""Which bodies of a batch a network computes: most clips have no second one, and absent bodies are
-equal, so that one of them is enough."""
+"""Compute an absent body once for the batch: most clips have no second one, and absent bodies are
+all zeros, so equal."""
 
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
     @property
     def repeats(self) -> Tensor:
-        """How many bodies equal the first and are not computed, (1,); see `BatchNorm`."""
+        """The number of bodies that equal the first and are not computed, (1,); see `BatchNorm`."""
         return torch.full((1,), len(self.order) - self.computed, device=self.order.device)
 
 
@@ -54,8 +54,8 @@ class _Permute(torch.autograd.Function):
 
 
 def plan(paired: Tensor, device: torch.device) -> Plan | None:
-    """The plan of a batch on `device`; `paired` (B,), in the host's memory, says which clips have a
-    second body. None if all are to be computed.
+    """Plan a batch on `device`; `paired` (B,), in the host's memory, says which clips have a second
+    body. None if all are to be computed.
 
     Nothing waits for the device.
     """
@@ -70,3 +70,46 @@ def plan(paired: Tensor, device: torch.device) -> Plan | None:
     order = torch.cat([last, firsts, others[: seconds - 1], others[seconds:]])
     order, inverse = torch.stack([order, order.argsort()]).to(device, non_blocking=True)
     return Plan(order, inverse, batch + seconds)
+
+
+class Found(NamedTuple):
+    """The bodies of a batch that are present, and one absent body for each place.
+
+    Args:
+        computed: (R,) the bodies (clip * M + place); those of the first M rows stand for the
+            absent ones.
+        rows: (B * M,) the row among them of each body of the batch.
+        repeats: (M,) how many more bodies equal each of the first M rows; see `BatchNorm`.
+    """
+
+    computed: Tensor
+    rows: Tensor
+    repeats: Tensor
+
+    def select(self, x: Tensor) -> Tensor:
+        """The rows (R, ...) that are computed of all bodies' (B * M, ...)."""
+        return x[self.computed]
+
+    def spread(self, x: Tensor) -> Tensor:
+        """The rows (B * M, ...) of all bodies from those that were computed (R, ...)."""
+        return x.index_select(0, self.rows)
+
+
+def find(x: Tensor) -> Found | None:
+    """Look which bodies of the clips (B, 3, T, V, M) are present; None if all are to be computed.
+
+    Waits for the device.
+    """
+    bodies = x.shape[4]
+    if bodies == 1:
+        return None
+    absent = (x == 0).flatten(1, 3).all(dim=1)
+    present = (~absent).flatten().nonzero()[:, 0]
+    if absent.numel() - len(present) <= bodies:
+        return None
+    # The input's norm treats first and second bodies differently: one of each is computed.
+    places = torch.arange(bodies, device=x.device)
+    first = absent.byte().argmax(dim=0) * bodies + places
+    rows = places.repeat(len(x))
+    rows[present] = torch.arange(bodies, bodies + len(present), device=x.device)
+    return Found(torch.cat([first, present]), rows, absent.sum(dim=0) - 1.0)

@@ -1,5 +1,6 @@
 """The SCD-Net encoder: a clip in, a temporal and a spatial vector out (AAAI 2024, section 3.2)."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from errors import UserError
+from machine.host import atomic
 from model.network import weights
 from model.network.absent_bodies import Plan
-from model.network.ctrgcn import CTRGCN
-from model.network.pointwise import TokenLinear
+from model.network.backbone import CTRGCN
+from model.network.products import TokenLinear
 
 COMPILATIONS = 64  # after which PyTorch would compile no more: of parts, domains, networks, plans
 
@@ -23,7 +25,7 @@ def _call(module: nn.Module, *arguments: Any) -> Any:
 
 
 def compile_in_training(*encoders: "Encoder", **options: Any) -> None:
-    """Has torch.compile compile the parts of `encoders` at their first step of each shape.
+    """Have torch.compile compile the parts of `encoders` at their first step of each shape.
 
     Parts of the same form, as the graph convolutions of all domains, are compiled once.
     """
@@ -33,6 +35,41 @@ def compile_in_training(*encoders: "Encoder", **options: Any) -> None:
     compiled = torch.compile(_call, dynamic=False, **options)
     for encoder in encoders:
         encoder.temporal.run = encoder.spatial.run = compiled
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Sizes of an encoder, by default the paper's.
+
+    Args:
+        parents: the joint that each joint hangs from, the root its own.
+        bodies: bodies in a clip.
+        frames: frames in a view.
+        width: channels of the first CTR-GCN block.
+        dim: width of a token and of each domain's vector.
+        heads, layers: of the transformer encoder.
+        dropout: of the transformer encoder, active in training mode only.
+
+    Raises:
+        ValueError: `dim` is not a multiple of `heads`, or `width` not of 4 (the temporal branches).
+    """
+
+    parents: tuple[int, ...]
+    bodies: int = 2
+    frames: int = 64
+    width: int = 64
+    dim: int = 2048
+    heads: int = 8
+    layers: int = 1
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.width % 4:
+            raise ValueError(
+                f"width {self.width} is not a multiple of 4, the number of temporal branches"
+            )
 
 
 class TransformerLayer(nn.Module):
@@ -76,38 +113,29 @@ class Domain(nn.Module):
     domain a joint of a body (all its frames and channels).
     """
 
-    def __init__(
-        self,
-        kind: str,
-        *,
-        parents: Sequence[int],
-        bodies: int,
-        frames: int,
-        width: int,
-        dim: int,
-        heads: int,
-        layers: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, kind: str, sizes: Architecture) -> None:
         super().__init__()
-        self.kind, self.bodies = kind, bodies
-        size = width * (bodies * len(parents) if kind == "temporal" else frames)
-        self.features = CTRGCN(parents, bodies=bodies, width=width)
+        self.kind, self.bodies = kind, sizes.bodies
+        joints = len(sizes.parents)
+        token = sizes.width * (sizes.bodies * joints if kind == "temporal" else sizes.frames)
+        self.features = CTRGCN(sizes.parents, bodies=sizes.bodies, width=sizes.width)
+        dim = sizes.dim
         self.embed = nn.Sequential(
-            TokenLinear(size, dim), nn.LayerNorm(dim), nn.ReLU(), TokenLinear(dim, dim)
+            TokenLinear(token, dim), nn.LayerNorm(dim), nn.ReLU(), TokenLinear(dim, dim)
         )
-        self.attend = nn.Sequential(*(TransformerLayer(dim, heads, dropout) for _ in range(layers)))
+        self.attend = nn.Sequential(
+            *(TransformerLayer(dim, sizes.heads, sizes.dropout) for _ in range(sizes.layers))
+        )
         self.run: Callable[..., Any] = _call  # calls each part, in training
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """(B, 3, T, V, M) -> (B, dim)."""
         run = self.run if self.training else _call
-        features, rows = run(self.features, x, plan)
+        features, found = run(self.features, x, plan)
+        bodies = plan or found
 
         def of_all(computed: Tensor) -> Tensor:
-            if plan is not None:
-                return plan.spread(computed)
-            return computed if rows is None else computed.index_select(0, rows)
+            return bodies.spread(computed) if bodies else computed
 
         if self.kind == "temporal":
             features = of_all(features)
@@ -122,50 +150,16 @@ class Domain(nn.Module):
 class Encoder(nn.Module):
     """Two domain encoders of the same architecture with separate weights.
 
-    Args:
-        parents: the joint that each joint hangs from, the root its own.
-        bodies: bodies in a clip.
-        frames: frames in a view.
-        width: channels of the first CTR-GCN block (64 in the paper).
-        dim: width of a token and of each domain's vector (2048 in the paper).
-        heads, layers: of the transformer encoder.
-        dropout: of the transformer encoder, active in training mode only.
-
-    Raises:
-        ValueError: `dim` is not a multiple of `heads`, or `width` not of 4 (the temporal branches).
+    The keyword arguments are the fields of `Architecture`, and so are the keys of the attribute
+    `architecture`, a dictionary.
     """
 
-    def __init__(
-        self,
-        *,
-        parents: Sequence[int],
-        bodies: int = 2,
-        frames: int = 64,
-        width: int = 64,
-        dim: int = 2048,
-        heads: int = 8,
-        layers: int = 1,
-        dropout: float = 0.1,
-    ) -> None:
+    def __init__(self, *, parents: Sequence[int], **sizes: Any) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
-        if width % 4:
-            raise ValueError(
-                f"width {width} is not a multiple of 4, the number of temporal branches"
-            )
-        self.architecture: dict[str, Any] = {
-            "parents": tuple(parents),
-            "bodies": bodies,
-            "frames": frames,
-            "width": width,
-            "dim": dim,
-            "heads": heads,
-            "layers": layers,
-            "dropout": dropout,
-        }
-        self.temporal = Domain("temporal", **self.architecture)
-        self.spatial = Domain("spatial", **self.architecture)
+        architecture = Architecture(tuple(parents), **sizes)
+        self.architecture = dataclasses.asdict(architecture)
+        self.temporal = Domain("temporal", architecture)
+        self.spatial = Domain("spatial", architecture)
         _initialise_matrices(self)
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Tensor]:
@@ -181,7 +175,7 @@ class Encoder(nn.Module):
 
     @property
     def compiled(self) -> bool:
-        """Whether `compile_in_training` was asked for it."""
+        """True after `compile_in_training`."""
         return self.temporal.run is not _call
 
     def represent(self, x: Tensor) -> Tensor:
@@ -193,7 +187,7 @@ class Encoder(nn.Module):
         return torch.cat(self(x), dim=1)
 
     def check_layout(self, *, parents: Sequence[int], bodies: int) -> None:
-        """Raises UserError unless the encoder takes clips of this skeleton and number of bodies."""
+        """Raise UserError unless the encoder takes clips of this skeleton and number of bodies."""
         own_parents, own_bodies = (self.architecture[key] for key in ("parents", "bodies"))
         if (len(own_parents), own_bodies) != (len(parents), bodies):
             raise UserError(
@@ -246,28 +240,23 @@ def _size(parents: Sequence[int], bodies: int) -> str:
 
 
 def _initialise_matrices(module: nn.Module) -> None:
-    """2-D parameters start Xavier-uniform, as in the released code."""
+    """Start 2-D parameters Xavier-uniform, as in the released code."""
     for parameter in module.parameters():
         if parameter.dim() == 2:
             nn.init.xavier_uniform_(parameter)
 
 
 def save_encoder(encoder: Encoder, path: Path, **notes: Any) -> None:
-    """Writes the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`.
-
-    The file is a new one: the old one may be a hard link to a cache's, which must not change.
+    """Write the weights, what `load_encoder` needs to rebuild the encoder, and plain `notes`.
 
     Raises:
         UserError: a weight is not finite; nothing is written.
     """
     if name := weights.not_finite(encoder):
         raise UserError(f"{path}: not written: {name} has values that are not finite")
-    beside = path.with_suffix(".partial")
-    torch.save(
-        {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes},
-        beside,
-    )
-    beside.replace(path)
+    saved = {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes}
+    with atomic.file(path) as beside:
+        torch.save(saved, beside)
 
 
 def load_encoder(path: Path | str) -> Encoder:

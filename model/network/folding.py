@@ -1,4 +1,4 @@
-"""For inference: batch norms are folded into the convolutions before them.
+"""Fold batch norms into the convolutions before them, for inference.
 
 With s = weight / sqrt(variance + eps), norm(W x) = (s W) x + (bias - s mean). The norms of the
 input and after the max-pool have no convolution before them and stay.
@@ -8,10 +8,11 @@ import copy
 
 from torch import Tensor, nn
 
-from model.network.ctrgcn import SUBSETS, Block
+from model.network.backbone import Block
 from model.network.encoder import Encoder
+from model.network.graph_convolution import SUBSETS
 from model.network.norm import BatchNorm, FoldedBatchNorm
-from model.network.pointwise import Pointwise
+from model.network.products import Pointwise
 
 
 def folded(encoder: Encoder) -> Encoder:
@@ -40,7 +41,7 @@ def _fold_block(block: Block) -> None:
 
 
 def _fold(module: nn.Module, conv: str) -> None:
-    """Folds the norm `<conv>_norm` of `module` into its convolution `conv`."""
+    """Fold the norm `<conv>_norm` of `module` into its convolution `conv`."""
     scale, shift = _affine(module.get_submodule(f"{conv}_norm"))
     before = module.get_submodule(conv)
     assert isinstance(before, Pointwise | nn.Conv2d)
@@ -50,7 +51,7 @@ def _fold(module: nn.Module, conv: str) -> None:
 
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """What a batch norm multiplies by and then adds in evaluation mode, each (C,)."""
+    """The factor and the shift of a batch norm in evaluation mode, each (C,)."""
     assert isinstance(norm, BatchNorm)
     scale = norm.weight / (norm.get_buffer("running_var") + norm.eps).sqrt()
     return scale.detach(), (norm.bias - norm.get_buffer("running_mean") * scale).detach()

@@ -95,8 +95,8 @@ class BatchNorm(nn.BatchNorm2d):
         return y
 
     def _in_plain_operations(self, x: Tensor, repeats: Tensor) -> tuple[Tensor, ...]:
-        """What `_WeightedBatchNorm` computes, as a compiler fuses it best: in one pass for the sums
-        of the deviations from the running mean and of their squares, and one for the result.
+        """Compute `_WeightedBatchNorm` as a compiler fuses it best: in one pass for the sums of the
+        deviations from the running mean and of their squares, and one for the result.
         """
         counts = F.pad(repeats.to(self.weight.dtype), (0, len(x) - len(repeats))) + 1
         number = counts.sum() * x[0, 0].numel()
@@ -115,5 +115,5 @@ class FoldedBatchNorm(nn.Module):
     """Identity in place of a batch norm that was folded into the convolution before it."""
 
     def forward(self, x: Tensor, repeats: Tensor | None = None) -> Tensor:
-        """Returns `x`."""
+        """Return `x`."""
         return x

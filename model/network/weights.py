@@ -1,4 +1,4 @@
-"""Weights files: what is wrong with one, in one line."""
+"""Weights files, or what is wrong with one in one line."""
 
 import pickle
 import re
@@ -48,7 +48,7 @@ def read(path: Path | str) -> dict[str, Any]:
 
 
 def _not_weights(head: bytes) -> str:
-    """What a file that begins with `head` is, if it cannot be a weights file."""
+    """The kind of a file that begins with `head` and cannot be a weights file, else ''."""
     if not head:
         return "an empty file: get it again"
     if head.startswith(LFS_POINTER):
@@ -66,7 +66,7 @@ def _not_weights(head: bytes) -> str:
 
 
 def load_state(network: nn.Module, state: object, path: Path | str) -> None:
-    """Loads the `state` that the file at `path` holds into `network`.
+    """Load the `state` that the file at `path` holds into `network`.
 
     Raises:
         UserError: weights are missing, unknown, of another shape or not finite.

@@ -8,21 +8,18 @@ bias, which the norm would subtract again.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
+from einops import rearrange
 from torch import Tensor, nn
 
-from model.network.absent_bodies import Plan
+from model.network import absent_bodies
+from model.network.absent_bodies import Found, Plan
+from model.network.graph_convolution import COORDINATES, GraphConvolution
 from model.network.norm import BatchNorm
-from model.network.pointwise import Pointwise, multiply_each
-from model.network.skeleton_graph import subsets
+from model.network.products import Pointwise
 
-COORDINATES = 3
-SUBSETS = 3
-ALIGNED = 8  # numbers, 16 bytes in bf16
 ROUNDING = 1e-3  # a smaller activation may be a rounding error, where the variance is 1
 CACHED = 4 * (4 * 64 * 25 * 64)  # numbers of the widest activation, of 4 bodies at the paper's size
 
@@ -49,120 +46,11 @@ def _max_pool(x: Tensor) -> Tensor:
     return torch.maximum(wider[..., :-2], x).maximum(wider[..., 2:])
 
 
-def wants_aligned_rows(x: Tensor) -> bool:
-    """Whether matrix products are faster with rows of `ALIGNED` numbers, some unused: on a GPU."""
-    return x.device.type != "cpu"
-
-
-class _MixJoints(torch.autograd.Function):
-    """`topology^T values + offset`, of every sample and channel.
-
-    PyTorch's own backward pass computes the topology's gradient transposed and copies it, the
-    largest array of a step, to transpose it back.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, offset: Tensor, topology: Tensor, values: Tensor) -> Tensor:
-        """(B, U, 1), (B, V, U), (B, V, T) -> (B, U, T)."""
-        ctx.save_for_backward(topology, values)
-        return torch.baddbmm(offset.expand(-1, -1, values.shape[2]), topology.mT, values)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        topology, values = ctx.saved_tensors
-        (grad,) = grads
-        return (
-            grad.sum(dim=2, keepdim=True),
-            torch.bmm(values, grad.mT),
-            torch.bmm(topology, grad),
-        )
-
-
-class _MixAligned(torch.autograd.Function):
-    """`topology^T values`, as `_MixJoints` but for the offset, which a compiler adds where the sum
-    is read."""
-
-    @staticmethod
-    def forward(ctx: Any, topology: Tensor, values: Tensor) -> Tensor:
-        """(B, V, U), (B, V, T) -> (B, U, T)."""
-        ctx.save_for_backward(topology, values)
-        return torch.bmm(topology.mT, values)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        topology, values = ctx.saved_tensors
-        return torch.bmm(values, grads[0].mT), torch.bmm(topology, grads[0])
-
-
 def _batch_norm(channels: int, *, mean: float = 1.0, std: float = 0.0) -> BatchNorm:
     """A batch norm with normally distributed weights."""
     norm = BatchNorm(channels)
     nn.init.normal_(norm.weight, mean=mean, std=std)
     return norm
-
-
-class GraphConvolution(nn.Module):
-    """A graph convolution with a topology of its own for each clip and channel (section 3.2).
-
-    The output at joint u is the sum over subsets k and joints v of
-    `(A_k + alpha * M_k(tanh(Q_k x_u - R_k x_v))) * W_k x_v`, where Q and R see the average over
-    time.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, parents: Sequence[int]) -> None:
-        super().__init__()
-        # An eighth of 3 channels, the coordinates, would be none.
-        relation = 8 if in_channels == COORDINATES else max(in_channels // 8, 1)
-        self.query, self.key = (
-            Pointwise(in_channels, SUBSETS * relation, parts=SUBSETS, bias=True) for _ in range(2)
-        )
-        # A channel's subsets are adjacent: with the (joint, time) that follow, the values of a
-        # channel are the matrix that its topology multiplies.
-        self.value = Pointwise(in_channels, out_channels * SUBSETS, parts=SUBSETS)
-        self.value_bias = nn.Parameter(torch.zeros(out_channels, SUBSETS, 1))
-        self.refine = nn.Parameter(torch.empty(out_channels, SUBSETS, relation))
-        self.refine_bias = nn.Parameter(torch.zeros(out_channels, SUBSETS, 1))
-        nn.init.normal_(self.refine, std=math.sqrt(2 / out_channels))
-        self.alpha = nn.Parameter(torch.zeros(1))
-        self.adjacency = nn.Parameter(subsets(parents))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, V, T) -> (N, C_out, V, T)."""
-        joints = x.shape[2]
-        aligned = wants_aligned_rows(x)
-        mean = x.mean(dim=3)
-        query, key = self.query(mean), self.key(mean)
-        if aligned:
-            query = F.pad(query, (0, -joints % ALIGNED))  # joints u that nothing uses
-        relation = torch.tanh(query[:, :, None, :] - key[:, :, :, None])
-        # Each channel's topology is a weighted sum of the same few matrices (v, u) a subset: the
-        # relations, ones (for the bias) and the adjacency.
-        fixed = torch.stack([torch.ones_like(self.adjacency), self.adjacency.mT], dim=1)
-        fixed = F.pad(fixed, (0, relation.shape[3] - joints))
-        shared = torch.cat(
-            [
-                rearrange(relation, "n (k r) v u -> n k r v u", k=SUBSETS),
-                fixed.expand(len(x), -1, -1, -1, -1),
-            ],
-            dim=2,
-        ).flatten(1, 2)
-        refine, bias = self.alpha * self.refine, self.alpha * self.refine_bias
-        weight = torch.cat([refine, bias, torch.ones_like(bias)], dim=2)
-        weight = einsum(weight, torch.eye(SUBSETS, device=x.device), "c k r, k j -> c k j r")
-        weight = weight.flatten(2)  # (C_out, k, r), zero where r is of another subset
-        if aligned:
-            weight = F.pad(weight, (0, -weight.shape[2] % ALIGNED))
-            shared = F.pad(shared, (0, 0, 0, 0, 0, weight.shape[2] - shared.shape[1]))
-        topology = multiply_each(weight.flatten(0, 1), shared.flatten(2))
-        topology = rearrange(topology, "n (c k) (v u) -> (n c) (k v) u", k=SUBSETS, v=joints)
-        values = rearrange(self.value(x), "n (c k) v t -> (n c) (k v) t", k=SUBSETS)
-        # The values' bias is constant in time, and so is its product with the topology.
-        offset = multiply_each((self.value_bias * weight).sum(dim=1), shared.sum(dim=2))
-        if aligned:
-            mixed = rearrange(_MixAligned.apply(topology, values), "(n c) u t -> n c u t", n=len(x))
-            return (mixed + offset[..., None])[:, :, :joints]
-        mixed = _MixJoints.apply(rearrange(offset, "n c u -> (n c) u 1"), topology, values)
-        return rearrange(mixed, "(n c) u t -> n c u t", n=len(x))
 
 
 class TemporalConvolution(nn.Module):
@@ -260,32 +148,20 @@ class CTRGCN(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Tensor | None]:
-        """(B, 3, T, V, M) -> the features (R, width, V, T) of the R bodies that were computed, and
-        the row (B * M,) among them of each body of the batch; None where all were computed, or as
-        the plan says.
+    def forward(self, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Found | None]:
+        """(B, 3, T, V, M) -> the features (R, width, V, T) of the bodies that are computed, and
+        which these are, if there is no plan and not all are.
 
         `plan` says which bodies are computed. Without one, those that are present, and one that is
         not: on a GPU in evaluation only, since it waits to know how many there are.
         """
         y = self.norm(rearrange(x, "b c t v m -> b (m v c) 1 t"))
         y = rearrange(y, "b (m v c) 1 t -> (b m) c v t", m=self.bodies, c=3)
-        if plan is not None:
-            return self._features(plan.select(y), plan.repeats), None
         waits = torch.compiler.is_compiling() or (self.training and x.device.type != "cpu")
-        if self.bodies == 1 or waits:
-            return self._features(y), None
-        absent = (x == 0).flatten(1, 3).all(dim=1)
-        present = (~absent).flatten().nonzero()[:, 0]
-        if len(y) - len(present) <= self.bodies:
-            return self._features(y), None
-        # The input's norm treats first and second bodies differently: one of each is computed.
-        places = torch.arange(self.bodies, device=x.device)
-        first = absent.byte().argmax(dim=0) * self.bodies + places
-        z = self._features(y[torch.cat([first, present])], absent.sum(dim=0) - 1.0)
-        rows = places.repeat(len(x))
-        rows[present] = torch.arange(self.bodies, len(z), device=x.device)
-        return z, rows
+        found = None if plan or waits else absent_bodies.find(x)
+        if bodies := plan or found:
+            return self._features(bodies.select(y), bodies.repeats), found
+        return self._features(y), None
 
     def _features(self, x: Tensor, repeats: Tensor | None = None) -> Tensor:
         if torch.is_grad_enabled() or self.training or x.device.type != "cpu":
