@@ -182,9 +182,8 @@ def write_page(path: Path, page: str) -> str:
 def _new(path: Path) -> Iterator[zarr.Group]:
     """An empty group to fill, which then takes the place of `path`."""
     unfinished = path.with_name(f".{path.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     try:
-        yield zarr.create_group(unfinished)
+        yield zarr.create_group(unfinished, overwrite=True)  # what a run that was killed left
         checked.seal(unfinished)
         atomic.place(unfinished, path)
     finally:
