@@ -159,6 +159,7 @@ class Encoder(nn.Module):
         super().__init__()
         architecture = Architecture(tuple(parents), **sizes)
         self.architecture = dataclasses.asdict(architecture)
+        self.notes: dict[str, Any] = {}  # of the file that `load_encoder` read
         self.temporal = Domain("temporal", architecture)
         self.spatial = Domain("spatial", architecture)
         _initialise_matrices(self)
@@ -279,7 +280,10 @@ def load_encoder(path: Path | str) -> Encoder:
         raise UserError(
             f"{path}: not a weights file of this project: no {' and no '.join(missing)}"
         )
-    return restored(saved["architecture"], saved["state"], path)
+    encoder = restored(saved["architecture"], saved["state"], path)
+    if isinstance(notes := saved.get("notes"), dict):
+        encoder.notes = notes
+    return encoder
 
 
 def restored(architecture: Any, state: Any, path: Path | str) -> Encoder:
