@@ -18,7 +18,6 @@ from experiment.workflow import console
 from learning.probing.features import labelled
 from learning.probing.probes import Labelled, linear_probe, retrieval
 from learning.training.settings import SGD
-from model.network.encoder import load_encoder
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def evaluate(run: str) -> list[dict[str, Any]]:
     task = inputs.load(p, p.runs[run])
     device, rows = task.clips.device, []
     for file in console.bar(f"epochs {run}", "encoder")(kept):
-        encoder = load_encoder(file)
+        encoder = inputs.pretrained(p, run, task.clips.layout, file)
         viewing = inputs.viewing(p, encoder, task, precision=p.embed.precision)
         train, test = labelled(encoder, task, viewing)
         probe = linear_probe(

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from experiment import artifacts
 from experiment.parameters import params
 from experiment.parameters.schema import Params, Run
+from experiment.running import inputs
 from experiment.workflow import console
 from learning.probing.features import evaluation_view
 from learning.training.device_clips import DeviceClips
 from model.exchange import portable
-from model.network.encoder import Encoder, load_encoder
+from model.network.encoder import Encoder
 from skeletons import formats, sensors
 from skeletons.clips.layout import Layout
 from skeletons.preparing.normalise import choose_bodies, normalise
@@ -49,7 +50,7 @@ def written(run: str, folder: Path) -> str:
     """Write the files of a run into `folder`; return what to say of them."""
     p = params.read()
     described = p.runs[run]
-    encoder = load_encoder(artifacts.weights(run))
+    encoder = inputs.pretrained(p, run, sensors.layout(**p.datasets[described.dataset].sensor))
     metadata = {"preparation": json.dumps(preparation(p, described, encoder))}
     tensors, graph = (folder / f"{run}.{suffix}" for suffix in ("safetensors", "onnx"))
     portable.save_safetensors(encoder, tensors, metadata)
@@ -61,7 +62,6 @@ def preparation(p: Params, run: Run, encoder: Encoder) -> dict[str, Any]:
     """The preparation of input for the run's encoder, and features to check it against."""
     dataset = p.datasets[run.dataset]
     layout, rule = sensors.layout(**dataset.sensor), formats.load(dataset.format).BODIES
-    encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
     bodies = choose_bodies(example(layout), rule, layout.bodies)
     clips = DeviceClips.unlabelled([normalise(bodies, layout, dataset.normal_form)], layout)
     view = evaluation_view(

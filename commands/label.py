@@ -21,11 +21,11 @@ import torch
 from errors import UserError
 from experiment import artifacts
 from experiment.parameters import params
+from experiment.running import inputs
 from experiment.workflow import console
 from learning.probing.features import Viewing, extract
 from learning.probing.probes import nearest
 from learning.training.device_clips import DeviceClips
-from model.network.encoder import load_encoder
 from model.network.folding import folded
 from skeletons import sensors
 from skeletons.archives import archive, zip_path
@@ -71,8 +71,7 @@ def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict
     dataset = p.datasets[described.dataset]
     layout = sensors.layout(**dataset.sensor)
     recipe = Recipe(layout=layout, **p.recipe(described.dataset))
-    encoder = load_encoder(artifacts.weights(run))
-    encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
+    encoder = inputs.pretrained(p, run, layout)
     windows, broken = read(files, recipe, every=every)
     _check_broken(windows, broken, skip=p.prepare.on_error == "skip")
     features = extract(

@@ -2,6 +2,7 @@
 
 import sys
 
+from errors import UserError
 from experiment import artifacts
 from experiment.parameters import checks, params
 from experiment.workflow import console
@@ -31,7 +32,7 @@ def prepared(dataset: str) -> Clips | None:
     """
     try:
         return store.read(artifacts.store(dataset), frames=False)
-    except Exception:  # zarr's are of many kinds
+    except (UserError, OSError):
         return None
 
 

@@ -10,7 +10,6 @@ from experiment.running import inputs
 from experiment.workflow import console
 from learning.probing.features import extract
 from machine.devices import reproducibility
-from model.network import weights
 from model.network.encoder import Encoder
 from model.network.folding import folded
 
@@ -18,7 +17,7 @@ from model.network.folding import folded
 def main(run: str) -> str:
     p = params.read()
     task = inputs.load(p, p.runs[run])
-    encoder = inputs.pretrained(run, task)
+    encoder = inputs.pretrained(p, run, task.clips.layout)
     torch.manual_seed(p.seed)
     untrained = Encoder(**encoder.architecture).eval()
     viewing = inputs.viewing(p, encoder, task, precision=p.embed.precision)
@@ -43,8 +42,7 @@ def main(run: str) -> str:
         )
         for side, indices in split.items()
     }
-    notes = weights.read(artifacts.weights(run)).get("notes", {})
-    made = {name: notes.get(name, "") for name in reproducibility.MADE_ON}
+    made = {name: encoder.notes.get(name, "") for name in reproducibility.MADE_ON}
     tables.write_rows(f"metrics/weights/{run}.json", [made])
     path = artifacts.write_features(run, sides, classes=task.clips.classes)
     counts = " and ".join(f"{len(part)} clips" for part in split.values())

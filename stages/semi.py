@@ -18,7 +18,8 @@ def main(run: str) -> str:
     settings, seed = p.semi, p.seed
     task = inputs.load(p, p.runs[run])
     deterministic(task.clips.device)
-    encoder, labels = inputs.pretrained(run, task), task.clips.labels.cpu().numpy()[task.train]
+    encoder = inputs.pretrained(p, run, task.clips.layout)
+    labels = task.clips.labels.cpu().numpy()[task.train]
     finished = scratch.checkpoint("semi", run, minutes=p.machine.checkpoint_minutes)
     done: dict[str, float] = finished.load() or {}
 

@@ -17,7 +17,7 @@ def main(transfer: str) -> str:
     on = Run(dataset=described.target, protocol=described.protocol, stream=stream)
     task = inputs.load(p, on)
     deterministic(task.clips.device)
-    encoder = inputs.pretrained(described.run, task)
+    encoder = inputs.pretrained(p, described.run, task.clips.layout)
     checkpoint = scratch.checkpoint("transfer", transfer, minutes=p.machine.checkpoint_minutes)
     top1, top5 = fine_tuned_accuracy(
         encoder,

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import zarr
 from einops import rearrange
 
 from experiment import artifacts
@@ -14,6 +13,7 @@ from experiment.workflow import console
 from learning.training.augment import Augmentations, motion
 from learning.training.device_clips import DeviceClips
 from learning.training.views import training_view
+from machine.host.checked import Group
 from skeletons.clips import store
 
 CANDIDATES = 256  # of the dataset's first clips, the one that shows the most is drawn
@@ -22,10 +22,10 @@ COLOURS = {"query": "#1b9e77", "key": "#7570b3"}
 
 def main(dataset: str) -> str:
     p = params.read()
-    group: Any = zarr.open_group(artifacts.store(dataset), mode="r")
+    group = Group(artifacts.store(dataset))
     layout = store.layout(group)
-    offsets = torch.from_numpy(group["offsets"][: CANDIDATES + 1])
-    frames = torch.from_numpy(group["frames"][: int(offsets[-1])])
+    offsets = torch.from_numpy(group.read("offsets", slice(CANDIDATES + 1)))
+    frames = torch.from_numpy(group.read("frames", slice(int(offsets[-1]))))
     indices = torch.arange(len(offsets) - 1)
     clips = DeviceClips(
         frames=frames,
@@ -77,7 +77,7 @@ def main(dataset: str) -> str:
             )
         )
     figure = drawing.views(
-        f"{dataset}, clip {group['name'][int(clip)]}",
+        f"{dataset}, clip {group.read('name')[int(clip)]}",
         frames[int(offsets[clip]) : int(offsets[clip + 1])].numpy(),
         layout.parents,
         shown,

@@ -1,7 +1,11 @@
 """Artifacts are read as they were written, and written whole or not at all."""
 
 import os
+import resource
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -76,6 +80,56 @@ def test_an_output_is_replaced_and_what_is_linked_to_it_keeps_its_bytes(
     assert after.keys() == before.keys()
     for name in ("data/maps/run.json", "data/figures/run.png", "metrics/prepare/run.csv"):
         assert after[name] != before[name]
+
+
+def test_a_full_disk_leaves_the_outputs_that_were_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_all(400)
+    before = contents(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size, write in (
+        (1000, lambda: artifacts.write_features("run", {"train": side(401)}, classes=401)),
+        (1000, lambda: artifacts.write_scores("run", Scores(*side(401)[:3]))),
+        (5, lambda: artifacts.write_map("run", {"test": [401]})),
+        (5, lambda: artifacts.write_page(artifacts.run_page("run"), "page 401")),
+        (5, lambda: tables.write("metrics/linear/run.json", top1=401)),
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert contents(tmp_path) == before
+
+
+def test_a_kill_leaves_no_half_of_an_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "import test_artifacts as t\nprint(flush=True)\nwhile True: t.write_all(3000)"
+    for moment in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+        ) as writer:
+            assert writer.stdout
+            writer.stdout.readline()
+            time.sleep(0.3 + 0.13 * moment)
+            writer.kill()
+        if artifacts.features("run").exists():
+            assert len(artifacts.read_features("run", "train").features) == 3000
+        if artifacts.scores("run").exists():
+            assert len(artifacts.read_scores("run").scores) == 3000
+        if artifacts.feature_map("run").exists():
+            assert artifacts.read_map("run") == {"test": [3000]}
+    assert contents(Path())
+    write_all(4)
+    left = {path for path in contents(Path()) if "unfinished" in path or "/." in path}
+    assert not left
 
 
 def test_a_failure_leaves_the_output_that_was_there_and_nothing_half_written(

@@ -33,7 +33,7 @@ LAYERS = (
 # talk to DVC and the user.
 NOT_TRACKED = {"", "experiment/parameters", "experiment/workflow"}
 # Modules whose docstrings may make a stage run again, which takes hours.
-MOST = {"pretrain": 32, "prepare": 30}
+MOST = {"pretrain": 33, "prepare": 31}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -129,7 +129,16 @@ def test_few_docstrings_make_the_long_stages_run_again(stage: str, most: int) ->
 
 def test_dvc_passes_over_what_editors_and_systems_leave_and_over_no_input() -> None:
     ignored = DvcIgnoreFilter(localfs, str(ROOT)).is_ignored_file
-    for name in (".DS_Store", "._x", "Thumbs.db", "x.py~", "#x.py#", ".#x.py", ".x.py.swp"):
+    for name in (
+        ".DS_Store",
+        "._x",
+        "Thumbs.db",
+        "x.py~",
+        "#x.py#",
+        ".#x.py",
+        ".x.py.swp",
+        "x-unfinished",
+    ):
         assert ignored(str(ROOT / "skeletons/formats" / name)), name
     inputs = [*CODE, *(ROOT / "datasets").rglob("*.yaml"), *(ROOT / "datasets").rglob("*.txt")]
     assert [str(path) for path in inputs if ignored(str(path))] == []

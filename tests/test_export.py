@@ -120,6 +120,24 @@ def test_other_files_are_refused_in_a_line(tmp_path: Path, data: bytes | None) -
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    ["[]", "3", "null", "{}", "[" * 10**5, '{"dim": "a"}', '{"heads": 0}', '{"layers": 1e99}'],
+)
+def test_an_architecture_that_cannot_be_is_refused_in_a_line(
+    architecture: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("safetensors")
+    path, saved = tmp_path / "x.safetensors", encoder()
+    if architecture.startswith('{"'):
+        architecture = json.dumps({**saved.architecture, **json.loads(architecture)})
+    portable.save_safetensors(saved, path, {"architecture": architecture})
+    with pytest.raises(UserError) as refused:
+        portable.load_safetensors(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.documents("python -m commands.export ntu60-xsub")
 def test_a_run_is_exported_with_its_preparation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Callable[..., Any]

@@ -458,7 +458,7 @@ def test_a_full_disk_is_said_and_the_work_goes_on(disk, clips, expected):
     process = start(folder, clips)
     _, message = process.communicate()
     assert process.returncode == 1
-    assert "No space left on device; when that is mended, run again" in message
+    assert "No space left on device; when that is fixed, run again" in message
     assert message.count("\n") == 1
     assert not (folder / "out.zarr").exists()
     done = finished(folder)

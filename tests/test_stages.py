@@ -18,7 +18,7 @@ import zarr
 from clone import LINKED, ROOT, TINY, update
 from layouts import KINECT_V1, KINECT_V2
 
-from commands import epochs
+from commands import epochs, export
 from errors import UserError
 from experiment.artifacts import tables
 from experiment.running.scratch import Kept
@@ -332,6 +332,24 @@ def test_an_encoder_of_nan_weights_has_no_features(project: Path) -> None:
     with pytest.raises(UserError, match=r"spatial.embed.0.bias has values that are not finite"):
         embed.main(RUN)
     assert not Path("data/features").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("stream", "bone"), ("dataset", "ntu120"), ("protocol", "xview")]
+)
+@pytest.mark.parametrize(
+    "use",
+    [embed.main, semi.main, epochs.evaluate, lambda run: export.written(run, Path())],
+    ids=["embed", "semi", "epochs", "export"],
+)
+def test_weights_of_another_run_are_refused(
+    use: Callable[[str], Any], name: str, value: str, project: Path
+) -> None:
+    notes = {"dataset": "ntu60", "protocol": "xsub", "stream": "joint", name: value}
+    for path in (f"data/weights/{RUN}.pt", f"data/epochs/{RUN}/2.pt"):
+        save_encoder(encoder_of(KINECT_V2), Path(path), **notes)
+    with pytest.raises(UserError, match=f"of another run: their {name} is {value}, that of {RUN} "):
+        use(RUN)
 
 
 def test_features_that_are_not_finite_are_not_written(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -272,14 +273,21 @@ def test_a_changed_byte_never_ends_a_run_nor_changes_its_state(
     assert capsys.readouterr().err.count("starting anew") == aside
 
 
-def test_a_full_disk_is_said_and_the_last_saved_state_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.999])
+def test_a_full_disk_is_said_and_the_last_saved_state_is_kept(part: float, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.pt")
-    checkpoint.save({"step": 1})
-    (tmp_path / "run.partial").symlink_to("/dev/full")
-    with pytest.raises(Unsaved, match=r"run.pt: No space left on device; when that is fixed, run"):
-        checkpoint.save({"step": 2, "array": torch.zeros(100_000)})
-    assert checkpoint.load() == {"step": 1}
-    assert not (tmp_path / "run.partial").is_symlink()
+    state = {"step": 1, "array": torch.zeros(100_000)}
+    checkpoint.save(state)
+    files, limit = set(tmp_path.iterdir()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = int(part * checkpoint.path.stat().st_size)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+    try:
+        with pytest.raises(Unsaved, match=r"run.pt: File too large; when that is fixed, run"):
+            checkpoint.save({**state, "step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert checkpoint.load()["step"] == 1
+    assert set(tmp_path.iterdir()) == files
 
 
 def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
@@ -303,7 +311,7 @@ def test_a_finished_run_takes_what_killed_ones_of_its_name_left(
 
     left = [run("a", lr=1), run("a", "0.5-0", lr=1), run("a", lr=2), run("a-b", lr=1)]
     left[2].path.with_suffix(".aside").touch()
-    left[2].path.with_suffix(".partial").touch()
+    left[2].path.with_suffix(".pt-unfinished").touch()
     recent, part = run("a", lr=5), run("a", "0.5-0", lr=4)
     for killed in (*left, recent, part):
         killed.lock.release()  # as its process ended

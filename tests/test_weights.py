@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,103 @@ def test_a_file_that_is_cut_short_or_missing_is_refused_in_one_line(tmp_path: Pa
     save_encoder(Encoder(**TINY), path)
     path.write_bytes(path.read_bytes()[:100_000])
     assert refusal(path) == "damaged, or not a file that torch.save wrote"
+
+
+def with_weight(change: Callable[[torch.Tensor], torch.Tensor], name: str) -> Callable[..., Any]:
+    return lambda saved: {**saved, "state": {**saved["state"], name: change(saved["state"][name])}}
+
+
+def with_sizes(**sizes: Any) -> Callable[..., Any]:
+    return lambda saved: {**saved, "architecture": {**saved["architecture"], **sizes}}
+
+
+MATRIX, COUNT = "temporal.attend.0.merge.weight", "temporal.features.norm.num_batches_tracked"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_sizes(dim=2**20), r"weights that do not fit .* the first: temporal\.embed"),
+        (with_sizes(layers=10**9), "its architecture cannot be built: more than 1000 layers or"),
+        (with_sizes(parents=(0,) * 10**5), "its architecture cannot be built: more than 1000 "),
+        (with_sizes(dim=10**30), "its architecture cannot be built: "),
+        (
+            with_weight(torch.Tensor.to_sparse, MATRIX),
+            f".*: 1, the first: {MATRIX} is a nested or ",
+        ),
+        (
+            with_weight(lambda array: torch.nested.nested_tensor([array]), MATRIX),
+            f".*: 1, the first: {MATRIX} is a nested or sparse tensor",
+        ),
+        (
+            with_weight(
+                lambda array: torch.quantize_per_tensor(array, 0.1, 0, torch.qint8), MATRIX
+            ),
+            f".*: 1, the first: {MATRIX} is torch.qint8, not torch.float32",
+        ),
+        (with_weight(torch.Tensor.cfloat, MATRIX), ".* is torch.complex64, not torch.float32"),
+        (with_weight(torch.Tensor.int, MATRIX), ".* is torch.int32, not torch.float32"),
+        (with_weight(torch.Tensor.bool, COUNT), ".* is torch.bool, not torch.int64"),
+        (
+            with_weight(lambda array: array[:1, :1].clone().expand_as(array), MATRIX),
+            ".* has fewer numbers than its shape",
+        ),
+        (
+            with_weight(torch.Tensor.neg, "spatial.features.norm.running_var"),
+            "spatial.features.norm.running_var has negative variances",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of kinds of tensors that it is to give up
+def test_weights_of_another_kind_or_size_are_refused_before_they_are_built(
+    change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.pt"
+    torch.save(change(contents(Encoder(**TINY))), path)
+    assert re.match(message, refusal(path))
+
+
+def test_weights_of_another_precision_are_taken(tmp_path: Path) -> None:
+    path, encoder = tmp_path / "run.pt", Encoder(**TINY)
+    torch.save(contents(encoder.double()), path)
+    assert load_encoder(path).state_dict()[MATRIX].dtype == torch.float32
+
+
+def test_a_changed_byte_gives_no_other_weights(tmp_path: Path) -> None:
+    path, encoder = tmp_path / "run.pt", Encoder(**{**TINY, "width": 4, "dim": 4})
+    save_encoder(encoder, path)
+    whole = path.read_bytes()
+    refused = 0
+    for position in range(0, len(whole), len(whole) // 200):
+        changed = bytearray(whole)
+        changed[position] ^= 0b10000001
+        path.write_bytes(changed)
+        try:
+            state = load_encoder(path).state_dict()
+        except UserError:
+            refused += 1
+            continue
+        for name, array in encoder.state_dict().items():
+            assert torch.equal(state[name], array)
+    assert refused > 100
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.999])
+def test_weights_that_cannot_be_written_whole_leave_those_that_were_there(
+    part: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.pt"
+    save_encoder(Encoder(**TINY), path)
+    before = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(part * len(before)), limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_encoder(Encoder(**TINY), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

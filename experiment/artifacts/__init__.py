@@ -30,7 +30,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from machine.host import atomic
+from machine.host import atomic, checked
+from machine.host.checked import Group
 
 DATA = Path("data")
 SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
@@ -137,7 +138,7 @@ def read_features(run: str, side: str) -> Features:
 
 def classes(run: str) -> int:
     """The number of actions of the dataset of a run with features."""
-    return int(str(_open(features(run)).attrs["classes"]))
+    return int(Group(features(run)).attributes["classes"])
 
 
 def write_classifier(run: str, found: Classifier) -> Path:
@@ -181,9 +182,9 @@ def write_page(path: Path, page: str) -> str:
 def _new(path: Path) -> Iterator[zarr.Group]:
     """An empty group to fill, which then takes the place of `path`."""
     unfinished = path.with_name(f".{path.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     try:
-        yield zarr.create_group(unfinished)
+        yield zarr.create_group(unfinished, overwrite=True)  # what a run that was killed left
+        checked.seal(unfinished)
         atomic.place(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -196,10 +197,6 @@ def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
     return path
 
 
-def _open(path: Path) -> zarr.Group:
-    return zarr.open_group(path, mode="r")
-
-
 def _read(path: Path, names: tuple[str, ...], prefix: str = "") -> list[NDArray[Any]]:
-    group: Any = _open(path)
-    return [group[f"{prefix}{name}"][:] for name in names]
+    group = Group(path)
+    return [group.read(f"{prefix}{name}") for name in names]

@@ -1,8 +1,10 @@
 """Inputs of the stages that train or evaluate an encoder, from the parameters and the artifacts."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from errors import UserError
 from experiment import artifacts
 from experiment.parameters.schema import Params, Run
 from learning.probing.features import Viewing
@@ -13,6 +15,7 @@ from learning.training.settings import SGD
 from machine.devices import distributed
 from model.network.encoder import Encoder, load_encoder
 from skeletons.clips import protocols, store
+from skeletons.clips.layout import Layout
 from skeletons.clips.store import Clips
 
 
@@ -35,9 +38,18 @@ def load(
     return Task(DeviceClips.of(stored, device), train, test, run.stream)
 
 
-def pretrained(run: str, task: Task) -> Encoder:
-    """A run's encoder. Raises UserError if it is not one of clips as the task's are."""
-    encoder, layout = load_encoder(artifacts.weights(run)), task.clips.layout
+def pretrained(p: Params, run: str, layout: Layout, file: Path | None = None) -> Encoder:
+    """A run's encoder, or that of another `file` of the run. Raises UserError if it notes another
+    dataset, protocol or stream than the parameters, or is not one of clips of this layout.
+    """
+    path = file or artifacts.weights(run)
+    encoder = load_encoder(path)
+    for name, value in p.runs[run]:
+        if (noted := encoder.notes.get(name, value)) != value:
+            raise UserError(
+                f"{path}: weights of another run: their {name} is {noted}, that of {run} is "
+                f"{value}: dvc checkout {path} --force, or dvc repro pretrain@{run}"
+            )
     encoder.check_layout(parents=layout.parents, bodies=layout.bodies)
     return encoder
 

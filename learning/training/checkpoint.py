@@ -5,16 +5,16 @@ import secrets
 import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from glob import escape
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from errors import UserError
+from machine.host import atomic
+from model.network import weights
 
 DAYS = 30  # that a killed run may wait for its next start
 
@@ -82,10 +82,7 @@ class Checkpoint:
         reported in a line on standard error.
         """
         try:
-            with zipfile.ZipFile(self.path) as archive:  # torch.load does not look at checksums
-                if archive.testzip():
-                    raise zipfile.BadZipFile
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = weights.load(self.path)
             if saved["run"] == self.path.name:
                 return saved["state"]
             reason = "it is of another run"
@@ -107,15 +104,13 @@ class Checkpoint:
         self.last = time.monotonic()
         if not self.writes:
             return
-        partial = self.path.with_suffix(".partial")
+        data = weights.packed({"run": self.path.name, "state": state})
         try:
-            with partial.open("wb") as file:
-                torch.save({"run": self.path.name, "state": state}, file)
+            with atomic.file(self.path) as beside, beside.open("wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, self.path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise Unsaved(
                 f"{self.path}: {error.strerror}; when that is fixed, run again: what was saved "
                 "before is kept"
@@ -137,7 +132,7 @@ class Checkpoint:
             if not name.startswith(self.path.stem) and used >= long_ago:
                 continue
             if all([_unlocked(lock) for lock in locks]):
-                for suffix in (".pt", ".partial", ".aside"):
+                for suffix in (".pt", ".pt-unfinished", ".aside"):
                     (self.path.parent / f"{name}{suffix}").unlink(missing_ok=True)
                 shutil.rmtree(self.path.parent / f"{name}.beside", ignore_errors=True)
 

@@ -16,8 +16,7 @@ def file(path: Path) -> Iterator[Path]:
     """Yield the path of a new file beside `path` that the caller writes; rename it to `path` at the
     end, or remove it if the caller fails. The folders above are made.
 
-    What was at `path` is not written to: it may be a hard link to a cache's. Both paths have the
-    same stem, from which PyTorch names the members of a weights file.
+    What was at `path` is not written to: it may be a hard link to a cache's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}-unfinished")
@@ -28,7 +27,7 @@ def file(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes | memoryview) -> None:
     """Write a file, and the folders above it, by a rename."""
     with file(path) as beside:
         beside.write_bytes(data)

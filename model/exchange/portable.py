@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from errors import UserError
 from machine.host import atomic
-from model.network import weights
-from model.network.encoder import Encoder
+from model.network.encoder import Encoder, restored
 from model.network.folding import folded
 
 INPUT, OUTPUT = "clips", "features"  # names in an ONNX file
@@ -53,13 +52,12 @@ def load_safetensors(path: Path | str) -> Encoder:
         with package.safe_open(path, framework="pt") as file:
             text = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        encoder = Encoder(**json.loads(text["architecture"]))
+        architecture = json.loads(text["architecture"])
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or 'there is no such file'}") from None
-    except (package.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (package.SafetensorError, KeyError, RecursionError, ValueError) as error:
         raise UserError(f"{path}: not an encoder that this project exported: {error}") from None
-    weights.load_state(encoder, state, path)
-    return encoder.eval()
+    return restored(architecture, state, path)
 
 
 def save_onnx(encoder: Encoder, path: Path, metadata: Mapping[str, str]) -> float:

@@ -17,6 +17,7 @@ from model.network.absent_bodies import Plan
 from model.network.backbone import CTRGCN
 from model.network.products import TokenLinear
 
+MOST = 1000  # joints, or layers, that a file may state: building takes time for each
 COMPILATIONS = 64  # after which PyTorch would compile no more: of parts, domains, networks, plans
 
 
@@ -158,6 +159,7 @@ class Encoder(nn.Module):
         super().__init__()
         architecture = Architecture(tuple(parents), **sizes)
         self.architecture = dataclasses.asdict(architecture)
+        self.notes: dict[str, Any] = {}  # of the file that `load_encoder` read
         self.temporal = Domain("temporal", architecture)
         self.spatial = Domain("spatial", architecture)
         _initialise_matrices(self)
@@ -251,12 +253,12 @@ def save_encoder(encoder: Encoder, path: Path, **notes: Any) -> None:
 
     Raises:
         UserError: a weight is not finite; nothing is written.
+        OSError: the disk is full, or the like; what was there is kept.
     """
     if name := weights.not_finite(encoder):
         raise UserError(f"{path}: not written: {name} has values that are not finite")
     saved = {"architecture": encoder.architecture, "state": encoder.state_dict(), "notes": notes}
-    with atomic.file(path) as beside:
-        torch.save(saved, beside)
+    atomic.write(path, weights.packed(saved))
 
 
 def load_encoder(path: Path | str) -> Encoder:
@@ -278,10 +280,23 @@ def load_encoder(path: Path | str) -> Encoder:
         raise UserError(
             f"{path}: not a weights file of this project: no {' and no '.join(missing)}"
         )
+    encoder = restored(saved["architecture"], saved["state"], path)
+    if isinstance(notes := saved.get("notes"), dict):
+        encoder.notes = notes
+    return encoder
+
+
+def restored(architecture: Any, state: Any, path: Path | str) -> Encoder:
+    """The encoder of the architecture and the weights that the file at `path` states, in evaluation
+    mode on the CPU. Raises UserError where they cannot be, before it takes their memory.
+    """
     try:
-        encoder = Encoder(**saved["architecture"])
+        if max(architecture["layers"], len(architecture["parents"])) > MOST:
+            raise ValueError(f"more than {MOST} layers or joints")
+        with torch.device("meta"):
+            encoder = Encoder(**architecture)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: its architecture cannot be built: {reason}") from None
-    weights.load_state(encoder, saved["state"], path)
+    weights.load_state(encoder, state, path)
     return encoder.eval()

@@ -1,8 +1,10 @@
 """Weights files, or what is wrong with one in one line."""
 
+import io
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,27 @@ from errors import UserError
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 NOT_SAVED = "damaged, or not a file that torch.save wrote"
 SHOWN = 40  # characters of a text file that an error shows
+
+
+def packed(saved: Any) -> memoryview:
+    """The bytes of a file that `torch.save` would write.
+
+    Of a file that it writes itself, it says RuntimeError where the disk is full.
+    """
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    return buffer.getbuffer()
+
+
+def load(path: Path | str) -> Any:
+    """The object that `torch.save` wrote, on the CPU; no code of the file is run. Damaged bytes may
+    raise anything.
+    """
+    if zipfile.is_zipfile(path):  # as since PyTorch 1.6; torch.load does not look at checksums
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():
+                raise zipfile.BadZipFile
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -32,7 +55,7 @@ def read(path: Path | str) -> dict[str, Any]:
         raise UserError(f"{path}: {what}")
     try:
         with warnings.catch_warnings(action="ignore"):  # about files that are refused anyway
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+            saved = load(path)
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
@@ -66,10 +89,12 @@ def _not_weights(head: bytes) -> str:
 
 
 def load_state(network: nn.Module, state: object, path: Path | str) -> None:
-    """Load the `state` that the file at `path` holds into `network`.
+    """Load the `state` that the file at `path` holds into `network`, which may be on PyTorch's meta
+    device before, so that it takes no memory if it does not fit.
 
     Raises:
-        UserError: weights are missing, unknown, of another shape or not finite.
+        UserError: weights are missing, unknown, of another shape or kind, or not finite, or a
+            variance is negative.
     """
     if not isinstance(state, Mapping):
         raise UserError(f"{path}: its weights are a {type(state).__name__}, not a dictionary")
@@ -84,9 +109,12 @@ def load_state(network: nn.Module, state: object, path: Path | str) -> None:
             f"{path}: weights that do not fit the architecture that it states: {len(faults)}, the "
             f"first: {faults[0]}; was it saved by another version of this project?"
         )
-    network.load_state_dict(state)
+    network.to_empty(device="cpu").load_state_dict(state)
     if name := not_finite(network):
         raise UserError(f"{path}: {name} has values that are not finite: its training diverged")
+    for name, array in network.state_dict().items():
+        if name.endswith(".running_var") and (array < 0).any():
+            raise UserError(f"{path}: {name} has negative variances: the file is damaged")
 
 
 def _misfit(name: str, expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
@@ -94,10 +122,17 @@ def _misfit(name: str, expected: Mapping[str, Tensor], state: Mapping[str, Any])
         return "is missing"
     if name not in expected:
         return "is unknown"
-    if not isinstance(state[name], Tensor):
-        return f"is a {type(state[name]).__name__}"
-    if state[name].shape != expected[name].shape:
-        return f"is {tuple(state[name].shape)}, not {tuple(expected[name].shape)}"
+    array, due = state[name], expected[name]
+    if not isinstance(array, Tensor):
+        return f"is a {type(array).__name__}"
+    if array.is_nested or array.layout != torch.strided:
+        return "is a nested or sparse tensor"
+    if array.shape != due.shape:
+        return f"is {tuple(array.shape)}, not {tuple(due.shape)}"
+    if array.dtype != due.dtype and not (array.is_floating_point() and due.is_floating_point()):
+        return f"is {array.dtype}, not {due.dtype}"
+    if array.untyped_storage().nbytes() < array.nbytes:  # one number for many
+        return "has fewer numbers than its shape"
     return ""
 
 

@@ -9,7 +9,8 @@
     splits/NAME  (N,) int8              a split list: 1 train, 0 test, -1 neither
 
 The group's attributes are the `layout` of the joints, so that a store is read without the sensors'
-own; the number of `classes`; the `format` of the archives; and `keepbits`.
+own; the number of `classes`; the `format` of the archives; `keepbits`; and the `checksums` of
+`machine.host.checked`.
 
 `frames` is kept in shards of many chunks: few files, whatever the number of clips.
 """
@@ -28,6 +29,8 @@ from zarr.codecs import BloscCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
+from machine.host import checked
+from machine.host.checked import Group
 from skeletons.clips.layout import Layout
 
 FIELDS = ("label", "subject", "camera", "setup", "replication", "raw_frames")
@@ -65,26 +68,25 @@ class Clips:
 
 
 def read(path: Path | str, *, frames: bool = True) -> Clips:
-    """The clips of a store, if not `frames` then all but these. Raises FileNotFoundError when there
-    is none.
+    """The clips of a store, if not `frames` then all but these. Raises UserError when there is
+    none, and for a file of it that is not as it was written.
     """
-    group = zarr.open_group(path, mode="r")
+    group = Group(path)
     return Clips(
-        frames=_array(group, "frames", slice(None) if frames else slice(0)),
-        offsets=_array(group, "offsets"),
-        name=_array(group, "name"),
+        frames=group.read("frames", slice(None) if frames else slice(0)),
+        offsets=group.read("offsets"),
+        name=group.read("name"),
         splits=_arrays(group, "splits"),
         layout=layout(group),
-        classes=int(str(group.attrs["classes"])),
-        columns=_arrays(group, "columns") if "columns" in group else {},
-        **{field: _array(group, field) for field in FIELDS},
+        classes=int(group.attributes["classes"]),
+        columns=_arrays(group, "columns"),
+        **{field: group.read(field) for field in FIELDS},
     )
 
 
-def layout(group: zarr.Group) -> Layout:
+def layout(group: Group) -> Layout:
     """The layout of a store's joints, which the store carries, without the rest pose."""
-    found: Any = group.attrs["layout"]
-    return Layout(**{name: _tuples(value) for name, value in found.items()})
+    return Layout(**{name: _tuples(of) for name, of in group.attributes["layout"].items()})
 
 
 def encode_shard(frames: NDArray[np.float32], *, keepbits: int | None, shard: int) -> bytes:
@@ -137,6 +139,7 @@ def finish(folder: Path, clips: Clips, *, format: str, keepbits: int | None, sha
         created = group.create_group(kind)
         for name, values in arrays.items():
             created.create_array(name, data=values)
+    checked.seal(folder)
 
 
 def _create_frames(
@@ -158,17 +161,8 @@ def _create_frames(
     )
 
 
-def _array(group: zarr.Group, name: str, rows: slice = slice(None)) -> NDArray[Any]:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return np.asarray(array[rows])
-
-
-def _arrays(group: zarr.Group, name: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a group in the group, by name."""
-    inner = group[name]
-    assert isinstance(inner, zarr.Group)
-    return {key: _array(inner, key) for key in sorted(inner.array_keys())}
+def _arrays(group: Group, folder: str) -> dict[str, NDArray[Any]]:
+    return {name: group.read(f"{folder}/{name}") for name in group.names(folder)}
 
 
 def _tuples(value: Any) -> Any:

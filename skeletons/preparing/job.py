@@ -135,7 +135,7 @@ def prepare(
     except OSError as error:
         reason = atomic.reason(error, output)
         raise UserError(
-            f"{reason}; when that is mended, run again: finished parts are kept"
+            f"{reason}; when that is fixed, run again: finished parts are kept"
         ) from error
     except BrokenExecutor as error:
         raise UserError(

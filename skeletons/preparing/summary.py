@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from einops import rearrange
 from numpy.typing import NDArray
 
+from machine.host.checked import Group
 from skeletons.archives.recordings import counted
 from skeletons.clips import store
 from skeletons.clips.layout import Layout
@@ -104,12 +104,12 @@ def measure(
     the `PARTS` medians of a clip's parts less the smallest, over the median of all. A joint is not
     seen in a frame where it is zero, and never if it is one of `absent`.
     """
-    group: Any = zarr.open_group(path, mode="r")
-    layout, offsets, frames = store.layout(group), group["offsets"][:], group["frames"]
+    group = Group(path)
+    layout, offsets = store.layout(group), group.read("offsets")
     measured = []
     for start, end in _runs(len(offsets) - 1):
         ends = offsets[start : end + 1]
-        first = frames[ends[0] : ends[-1], 0]
+        first = group.read("frames", slice(ends[0], ends[-1]))[:, 0]
         moments = np.linspace(ends[:-1], ends[1:] - 1, MOMENTS) - ends[0]
         measured.append(_measure(first[np.rint(moments).astype(int)], layout, absent))
     heights, lengths, changes = (np.concatenate(parts) for parts in zip(*measured, strict=True))
