@@ -89,7 +89,7 @@ def test_a_file_that_torch_did_not_save_is_refused_in_one_line(
         (lambda saved: {}, "not a weights file of this project: no architecture and no state"),
         (
             lambda saved: {"state_dict": {}},
-            "not a weights file .* model.exchange.released.load_released",
+            r"not a weights file .* model\.exchange\.released\.load_released",
         ),
         (
             lambda saved: {**saved, "arguments": argparse.Namespace(lr=1)},
