@@ -6,7 +6,7 @@ from clone import ROOT
 from test_dependencies import CODE
 
 LONGEST_DVC_YAML = 420
-MOST_PARAMETERS = 12
+MOST_PARAMETERS = 8
 LONGEST_STEP = 700
 
 
