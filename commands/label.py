@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from errors import UserError
+from errors import UserError, printable
 from experiment import artifacts
 from experiment.parameters import params
 from experiment.running import inputs
@@ -30,7 +30,7 @@ from model.network.folding import folded
 from skeletons import sensors
 from skeletons.archives import archive, zip_path
 from skeletons.archives.archive import Member
-from skeletons.archives.recordings import Broken, Clip, Recording, counted
+from skeletons.archives.recordings import Broken, Clip, Recording, counted, listed
 from skeletons.clips import store
 from skeletons.preparing.make_clips import Recipe, Window, make_clips
 
@@ -124,7 +124,7 @@ def read(
     windows, broken = [], []
     for member in _members(paths):
         recording = Recording(member, (Clip(member.stem, 0),))
-        place = Path(member.place).as_posix()
+        place = printable(Path(member.place).as_posix())
         for made in make_clips(recording, recipe, every=every):
             if isinstance(made, Broken):
                 broken.append(made._replace(file=place))
@@ -186,11 +186,11 @@ def _members(paths: list[Path]) -> list[Member]:
 
 def _check_broken(windows: list[tuple[str, Window]], broken: list[Broken], *, skip: bool) -> None:
     """Raises UserError for what is broken, or says it where it is to be skipped."""
-    if broken and not (skip and windows):
-        lines = "\n".join(f"  {entry}" for entry in broken)
+    if any(entry.stops for entry in broken) and not (skip and windows):
         raise UserError(
             f"{counted(len(broken), 'broken recording')}; mend or leave out, or set "
-            f"prepare.on_error: skip:\n{lines}"
+            "prepare.on_error: skip:",
+            *(f"  {line}" for line in listed(broken)),
         )
     for entry in broken:
         print(f"left out: {entry}", file=sys.stderr)

@@ -47,13 +47,13 @@ def main(dataset: str) -> str:
             workers=p.prepare.workers,
         )
     except (ArchiveError, BrokenClips) as error:
-        said = str(error)
+        said = list(error.args)
         if isinstance(error, BrokenClips):
             write_list(listing, error.broken)
-            said += f"\nall broken clips: {listing}"
+            said.append(f"all broken clips: {listing}")
         # DVC does not watch archives, which may be anywhere.
         again = f"dvc repro --force --single-item raw@{dataset}"
-        raise UserError(f"{said}\nwhen the archives have changed: {again}") from None
+        raise UserError(*said, f"when the archives have changed: {again}") from None
     write_list(listing, report.broken)
     if report.missing:
         print(f"{dataset}: not complete, lacks {report.missing}", file=sys.stderr)
@@ -70,7 +70,8 @@ def main(dataset: str) -> str:
     for line in checks.on_dataset(p, dataset, store.read(output, frames=False)):
         print(f"{dataset}: {params.PATH}: {line}", file=sys.stderr)
     whole = f" of {archives.clips:,}" if archives.clips else ""
-    listed = f", {report.listed} left out by {archives.leave_out}" if report.listed else ""
+    leave_out = archives.leave_out
+    listed = f", {report.listed} of the {report.named} on {leave_out} left out" if leave_out else ""
     return f"{output}: {report.clips:,}{whole} clips, {report.frames:,} frames{listed}"
 
 

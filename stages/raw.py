@@ -51,16 +51,20 @@ def bring(dataset: Dataset, source: str, folder: Path) -> None:
         place = Path(os.environ.get("DVC_ROOT", ""), Path(source).expanduser())
         missing = [name for name in archives if not (place / name).exists()]
         if missing:
+            pattern = "; patterns are not expanded: list the files" * ("*" in "".join(missing))
             raise UserError(
                 f"{place} lacks {', '.join(missing)}: {access} and put it there under this name, "
-                "or name another folder under `sources` in params.yaml"
+                f"or name another folder under `sources` in params.yaml{pattern}"
             )
         for name in archives:
             archive.link(place / name, folder / name)
     for name, md5 in entry.md5.items():
         archive.check_md5(folder / name, md5)
-    for name in (*entry.skeletons, *entry.labels):
-        archive.check(folder / name, pickled=dataset.format == "pyskl")
+    try:
+        for name in (*entry.skeletons, *entry.labels):
+            archive.check(folder / name, pickled=dataset.format == "pyskl")
+    except archive.ArchiveError as error:  # with the path that the user knows
+        raise UserError(str(error).replace(f"{folder}", source.rstrip("/"))) from None
 
 
 if __name__ == "__main__":

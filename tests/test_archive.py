@@ -1,6 +1,7 @@
 """Archives are read in place, and whatever is wrong with one is said in one line."""
 
 import gzip
+import os
 import pickle
 import struct
 import zipfile
@@ -71,7 +72,32 @@ def test_copies_that_macos_adds_are_not_clips(make):
     assert [m.name for m in members(make(files))] == ["S1.skeleton"]
 
 
-@pytest.mark.parametrize("name", ["../S1.skeleton", "a/../../S1.skeleton", "/S1.skeleton"])
+def test_folders_in_a_zip_may_end_in_backslashes(make):
+    path = make({"a\\S1.skeleton": b"one", "__MACOSX\\S1.skeleton": b"", "a\\": b""})
+    assert [(m.name, m.stem) for m in members(path)] == [("a/S1.skeleton", "S1")]
+    assert [m.name for m in members(path / "a")] == ["a/S1.skeleton"]
+
+
+def test_names_are_on_one_line_and_may_be_empty(make, tmp_path):
+    name = "S1\n\x1b.skeleton"
+    (member,) = archive.members(make({name: b"one", "x": b""}), ".skeleton")
+    assert (member.name, archive.read(member)) == ("S1\\n\\x1b.skeleton", b"one")
+    path = make({"x": b""})
+    edited(edited(path, CENTRAL, 28, b"\0\0"), CENTRAL, 30, b"\1\0")  # the name is an extra field
+    with pytest.raises(ArchiveError, match=r"clips.zip: holds no .*, nor any other"):
+        members(path)
+    for file in (name, os.fsdecode(b"S\xff.skeleton")):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        (tmp_path / "folder" / file).write_bytes(b"one")
+    for member in members(tmp_path / "folder"):
+        assert member.name.isprintable()
+        with pytest.raises(ArchiveError, match="a name with characters to be escaped; rename it"):
+            archive.read(member)
+
+
+@pytest.mark.parametrize(
+    "name", ["../S1.skeleton", "a/../../S1.skeleton", "/S1.skeleton", "..\\S1.skeleton"]
+)
 def test_a_name_that_leads_out_is_refused(make, name):
     with pytest.raises(ArchiveError, match=r"clips.zip: the name '.*' leads out of the archive"):
         members(make({name: b""}))
@@ -85,8 +111,10 @@ def test_a_name_that_leads_out_is_refused(make, name):
         (b"7z\xbc\xaf\x27\x1c more", "a 7z archive; unpack it and give the folder"),
         (gzip.compress(b"clips", mtime=0), "a gzip file; unpack it and give the folder"),
         (bytes(257) + b"ustar" + bytes(250), "a tar archive; unpack it and give the folder"),
-        (pickle.dumps([1, 2]), "a pickle of Python; an archive is a zip file, or a folder"),
-        (b"\x93NUMPY\1\0", "an array of NumPy .*; an archive is a zip file, or a folder"),
+        (pickle.dumps([1, 2]), "a pickle of Python; an archive is a zip .* `format: pyskl` reads"),
+        (b"\x93NUMPY\1\0", "an array of NumPy .*; an archive is a zip .*agcn` and `arrays` re"),
+        (b"PK\7\10PK\3\4 some", "a part of a split zip; join all of them"),
+        (b"more" + b"PK\5\6\2" + bytes(17), "the last part of a split zip; join all of them"),
         (b"1\r\n0\r\n", "a text file; an archive is a zip file, or a folder"),
         (b"<!DOCTYPE html>", "a web page or XML; an archive is a zip file, or a folder"),
         (b"\xff\xfe what", "not a zip archive; an archive is a zip file, or a folder"),
@@ -98,7 +126,7 @@ def test_what_is_not_a_zip_with_clips_is_refused(tmp_path, data, message):
     path.write_bytes(data)
     with pytest.raises(ArchiveError, match=rf"clips.zip: {message}"):
         members(path)
-    if data[:2] != b"PK" or data[2:3] == b"\3":
+    if data[:4] != b"PK\5\6":
         with pytest.raises(ArchiveError, match=rf"clips.zip: {message}"):
             archive.check(path)
 
@@ -196,7 +224,8 @@ CENTRAL, LOCAL = b"PK\1\2", b"PK\3\4"
         ((LOCAL, 0, b"PK\3\7"), "damaged in the archive .no header."),
         ((LOCAL, 26, struct.pack("<H", 60)), "damaged in the archive"),
         ((CENTRAL, 8, b"\1\0"), "encrypted; make the archive without a password"),
-        ((CENTRAL, 10, b"\x0c\0"), "compressed by method 12; make the archive with deflate"),
+        ((CENTRAL, 10, b"\x0c\0"), r"compressed by bzip2 .12., .* pack it with deflate .zip -r."),
+        ((CENTRAL, 10, b"\x09\0"), r"compressed by Deflate64 .9., which is not read; unpack"),
         ((CENTRAL, 20, struct.pack("<I", 3 << 30)), "damaged in the archive .outside of it."),
         ((CENTRAL, 24, struct.pack("<I", 3 << 30)), "holds 3,221 MB where 67 MB is the most"),
     ],

@@ -26,7 +26,7 @@ from skeletons.archives.npy import open_npy
 from skeletons.archives.recordings import BrokenClip, Source
 from skeletons.clips import protocols, store
 from skeletons.formats import arrays
-from skeletons.preparing.job import Job
+from skeletons.preparing.job import BrokenClips, Job
 from skeletons.preparing.make_clips import Recipe
 from skeletons.preparing.normalise import upright
 from stages import check, raw
@@ -236,10 +236,17 @@ TABLE_FAULTS = {
     "no header": ("walk.npy,0\n", "no column file, but walk.npy, 0; the first line names"),
     "no label": ("file,action\nwalk.npy,0\n", "no column label, but file, action;"),
     "semicolons": ("file;label\nwalk.npy;0\n", "no column file, but file;label;"),
-    "twice": ("file,label,room,room\n", "the column 'room' is no name .*, or stands there twice"),
-    "no name": ("file,label,\n", "the column '' is no name of letters"),
-    "sign": ("file,label,my room\n", "the column 'my room' is no name of letters"),
-    "latin-1": ("file,label\né.npy,0\n".encode("latin-1"), "'utf-8' codec can't decode byte 0xe9"),
+    "twice": (
+        "file,label,room,room\n",
+        "the column 'room' is no short name .*, or stands there twice",
+    ),
+    "no name": ("file,label,\n", "the column '' is no short name of letters"),
+    "sign": ("file,label,my room\n", "the column 'my room' is no short name of letters"),
+    "latin-1": ("file,label\né.npy,0\n".encode("latin-1"), "line 2 is not UTF-8; save it"),
+    "utf-16": ("file,label\na,0\n".encode("utf-16"), "in UTF-16, or no text; save it as UTF-8"),
+    "utf-16, unmarked": ("file,label\na,0\n".encode("utf-16-le"), "in UTF-16, or no text; save it"),
+    "line break": ('"fi\nle",label\na,0\n', r"no column file, but fi\\nle, label"),
+    "very long": ("file,label," + "x" * 256, "the column 'x+' is no short name of letters"),
     "long cell": ("file,label\n" + "x" * 200_000, "line 2: field larger than field limit"),
 }
 
@@ -250,6 +257,19 @@ def test_a_table_that_is_none_is_refused(tmp_path, text, message):
     with pytest.raises(ArchiveError, match=rf"mine/clips.csv(:|,) {message}") as refused:
         prepared(tmp_path, source)
     assert "\n" not in str(refused.value)
+
+
+def test_folders_in_a_table_may_end_in_backslashes(tmp_path):
+    source = write(tmp_path / "mine", files(table().replace("/", "\\")))
+    assert prepared(tmp_path, source)[1].name.tolist() == sorted(CLIPS)
+
+
+def test_a_name_with_a_line_break_is_one_line(tmp_path):
+    source = write(tmp_path / "mine", files(table() + '"a\nb",0,1,hall,1,train\n'))
+    with pytest.raises(BrokenClips) as error:
+        prepared(tmp_path, source)
+    assert str(error.value).count("\n") == 1
+    assert error.value.broken[0].reason.startswith(r"there is no array a\nb.npy beside")
 
 
 def test_what_a_spreadsheet_adds_to_a_table_does_no_harm(tmp_path):
@@ -317,7 +337,11 @@ ARRAY_FAULTS = {
     "2D": (npy(GOOD[..., :2]), "its shape is (8, 20, 2), not (frames, 20, 3), nor (frames, 1, 20"),
     "confidence": (npy(np.pad(GOOD, [(0, 0), (0, 0), (0, 1)])), "its shape is (8, 20, 4), not"),
     "flat": (npy(GOOD.reshape(8, 60)), "its shape is (8, 60), not"),
-    "joints": (npy(GOOD[:, :17]), "its shape is (8, 17, 3), not (frames, 20, 3)"),
+    "joints": (
+        npy(GOOD[:, :17]),
+        "its shape is (8, 17, 3), not (frames, 20, 3), nor (frames, 1, 20, 3) with bodies; is it "
+        "another sensor (`layout`), or in need of `archives.joints`?",
+    ),
     "bodies": (npy(np.stack([GOOD, GOOD], 1)), "its shape is (8, 2, 20, 3), not"),
     "body first": (npy(GOOD[None]), "its shape is (1, 8, 20, 3), not"),
     "agcn": (npy(GOOD.transpose(2, 0, 1)[..., None]), "its shape is (3, 8, 20, 1), not"),

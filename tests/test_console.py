@@ -28,6 +28,10 @@ def arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     ("error", "line"),
     [
         (UserError("a.zip: get it again"), "embed: a.zip: get it again"),
+        (
+            UserError("a\nb\x1b[2J\udc80é: no", "all of them"),
+            "embed: a\\nb\\x1b[2J\\udc80é: no\nall of them",
+        ),
         (FileNotFoundError(2, "No such file", "a.pt"), "embed: [Errno 2] No such file: 'a.pt'"),
         (OSError(28, "No space left on device"), "embed: [Errno 28] No space left on device"),
         (KeyboardInterrupt(), "embed: interrupted"),

@@ -152,6 +152,18 @@ def test_windows_are_labelled_as_recordings_of_their_frames_whatever_the_name() 
 
 
 @pytest.mark.usefixtures("project")
+def test_windows_with_nobody_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = recording()
+    for frame in whole["skeletons"][5:10]:
+        frame[:] = [[0, 0, 0]] * len(frame)
+    Path("mine.json").write_text(json.dumps(whole))
+    starts = [row["frames"][0] for row in label(RUN, [Path("mine.json")], every=5)]
+    assert starts == [0, *range(10, len(whole["skeletons"]), 5)]
+    said = f"left out: mine: mine.json: no body in frames 6 to 10 of {len(whole['skeletons'])}\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.usefixtures("project")
 def test_a_video_is_read_whole_without_its_labels() -> None:
     """PKU-MMD's recordings have no clips but those that labels cut."""
     p = params.read()

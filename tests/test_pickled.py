@@ -105,6 +105,25 @@ def test_an_array_of_fewer_bytes_than_its_shape_is_refused(tmp_path):
         pickled.load(tmp_path / "a.pkl")
 
 
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (b"]r\0\0\0\x20.", "at step 2 LONG_BINPUT has a number out of range"),
+        (b"]p99999999\n.", "at step 2 PUT has a number out of range"),
+        (b"\x8a\xff" + b"\x7f" * 255 + b".", "at step 1 LONG1 has a number out of range"),
+        (b"\x95" + (1 << 33).to_bytes(8, "little") + b"N.", "truncated|exhausted"),
+        (b"\x8e" + (1 << 33).to_bytes(8, "little") + b"N.", "8589934592 bytes"),
+    ],
+)
+def test_a_pickle_takes_memory_in_proportion(tmp_path, steps, message):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\4" + steps)
+    tracemalloc.start()
+    with pytest.raises(ArchiveError, match=message):
+        pickled.load(tmp_path / "a.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
 def test_a_damaged_pickle_is_said_in_one_line(tmp_path):
     whole = pickle.dumps({"a": ARRAYS["half"], "b": ["c"] * 3})
     path = tmp_path / "a.pkl"
@@ -144,6 +163,16 @@ def test_a_clip_of_a_stored_npz_is_that_of_numpy(tmp_path):
         np.testing.assert_array_equal(clip(arrays["x"], index), CLIPS[index])
         np.testing.assert_array_equal(clip(arrays["y"], index), CLIPS[4 - index])
     assert arrays["none"].values().shape == (0, 4, 6)
+
+
+def test_a_changed_byte_of_a_stored_npz_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=CLIPS)
+    data = bytearray(path.read_bytes())
+    data[data.find(CLIPS[3].tobytes())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"a.npz/x.npy: damaged in the archive .wrong checksum"):
+        npy.open_npz(path)
 
 
 def test_a_packed_npz_is_refused_with_what_to_do(tmp_path):

@@ -21,9 +21,10 @@ from filelock import FileLock
 from layouts import KINECT_V2
 
 from errors import UserError
-from skeletons.archives.archive import ArchiveError
+from skeletons.archives.archive import ArchiveError, Member
+from skeletons.archives.recordings import Broken, Clip, Recording
 from skeletons.clips import store
-from skeletons.preparing.job import BrokenClips, Job
+from skeletons.preparing.job import BrokenClips, Job, Plan, _leave_out
 from skeletons.preparing.job import prepare as prepare_job
 from skeletons.preparing.make_clips import Recipe
 
@@ -136,8 +137,24 @@ def test_listed_clips_are_left_out(tmp_path, clips):
     (tmp_path / "list.txt").write_text("\n".join(names))
     arguments_ = arguments(tmp_path, clips, leave_out=tmp_path / "list.txt")
     report = prepare(tmp_path / "out.zarr", **arguments_)
-    assert (report.listed, report.clips) == (2, 42)
+    assert (report.listed, report.named, report.clips) == (2, 3, 42)
     assert not set(names) & set(store.read(tmp_path / "out.zarr").name.tolist())
+
+
+@pytest.mark.parametrize(
+    "spelt", ["{}.skeleton", "nturgb+d/{}.skeleton", "x\\{}", " {} ", "{}.TXT"]
+)
+@pytest.mark.parametrize("case", [str.upper, str.lower])
+def test_listed_clips_may_have_a_folder_a_suffix_and_any_case(spelt, case):
+    def entry(name):
+        return Recording(Member("a.zip", name, 0, 0), (Clip(name, 0),))
+
+    names = ["S001C001P001R001A001", "b/S001C001P001R001A001.1", "a b", "A b"]
+    plan = Plan([entry(name) for name in names], [Broken("S001C001P001R001A061", "", None, "")])
+    listed = ["s001C001P001R001A001", "S001C001P001R001A061", "S099C001P001R001A001"]
+    left = _leave_out(plan, ["a b", "", *(spelt.format(case(name)) for name in listed)])
+    assert [recording.member.name for recording in left.recordings] == [names[1], "A b"]
+    assert (left.unusable, left.listed, left.named) == ([], 3, 4)
 
 
 def test_what_a_complete_dataset_has_besides_is_said(tmp_path, clips):
@@ -188,6 +205,17 @@ def test_broken_clips_can_be_left_out_instead(tmp_path):
     report = prepare(tmp_path / "out.zarr", **arguments(tmp_path, source, on_error="skip"))
     assert [entry.clip for entry in report.broken] == [name for name, _ in REASONS]
     assert store.read(tmp_path / "out.zarr").name.tolist() == ["S001C001P001R001A003"]
+
+
+def test_broken_clips_of_one_reason_are_one_line(tmp_path):
+    source = broken_zip(
+        tmp_path, {f"S001C001P001R001A{a:03}.skeleton": b"0\n" for a in range(1, 61)}
+    )
+    with pytest.raises(BrokenClips, match="60 broken clips; mend") as error:
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, source))
+    (line,) = str(error.value).splitlines()[1:]
+    assert line.endswith("S001C001P001R001A001.skeleton, line 1: 0 frames; 59 more like it")
+    assert len(error.value.broken) == 60
 
 
 def test_nothing_but_broken_clips_is_an_error(tmp_path):
@@ -581,7 +609,7 @@ def test_the_stage_says_what_it_found_and_lists_what_it_left_out(project, tmp_pa
     result = project()
     assert result.returncode == 0, result.stderr
     assert "data/mine.zarr: 2 of 4 clips" in result.stdout.splitlines()[-1]
-    assert "1 left out by datasets/lists/missing.txt" in result.stdout
+    assert "1 of the 1 on datasets/lists/missing.txt left out" in result.stdout
     assert "mine: not complete, lacks 2 of 4 clips; setup 2" in result.stderr
     with (tmp_path / "metrics" / "prepare" / "mine.csv").open() as file:
         place = "data/raw/mine/mine.zip/S001C001P009R001A009.skeleton"

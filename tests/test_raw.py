@@ -210,6 +210,11 @@ def test_what_is_not_an_archive_is_refused_at_once_and_changes_nothing(project, 
     with pytest.raises(ValueError, match=r"clips.pkl: a pickle of Python; an archive is a zip"):
         raw.main("mine")
     assert list(project.brought) == ["mine/a.zip"]
+    with pytest.raises(ValueError, match=rf"^{owned}/clips.pkl: .* `format: pyskl` reads"):
+        raw.main("mine")
+    project.dataset(str(owned), ["*.zip"])
+    with pytest.raises(ValueError, match="patterns are not expanded: list the files"):
+        raw.main("mine")
 
 
 def test_the_mode_of_a_read_only_folder_is_not_brought(project, owned):

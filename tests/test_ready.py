@@ -13,6 +13,7 @@ from layouts import KINECT_V1, KINECT_V2
 from specimens import CLASSES, agcn, annotations, ctrgcn, frames, person
 from test_pages import blocks
 
+from errors import UserError
 from skeletons.archives import archive
 from skeletons.archives.archive import ArchiveError
 from skeletons.clips import protocols, store
@@ -289,6 +290,11 @@ SCORED = {**FLAT, "keypoint_score": ONE["keypoint"][..., 0].copy()}
 OLD = {**ONE, "keypoint": np.zeros((3, 300, 25, 2), np.float32)}
 PYSKL_DECOYS = {
     "a list": ([OLD], "a list, as MMAction2 before 1.0 wrote it"),
+    "raw": ([{"name": "a", "data": {}}], "a list; is it raw_skes_data.pkl of CTR-GCN's tool"),
+    "lists in lists": (
+        {"annotations": [ONE], "split": {"xsub_train": [["a"], {}]}},
+        "its split xsub_train is not a list of names",
+    ),
     "prepared": ({"annotations": [OLD]}, "keypoints (3, 300, 25, 2), as MMAction2 before 1.0"),
     "9 joints": ({"annotations": [JOINTS[9]]}, "9 joints, where layout kinect-v2 has 25"),
     "17 joints": ({"annotations": [JOINTS[17]]}, "17 joints, where layout kinect-v2 has 25"),
@@ -306,6 +312,13 @@ PYSKL_DECOYS = {
 @pytest.mark.parametrize(("content", "message"), PYSKL_DECOYS.values(), ids=PYSKL_DECOYS)
 def test_what_is_no_pickle_of_pyskls_is_refused(tmp_path, content, message):
     assert message in refusal(tmp_path, "pyskl", pyskl(tmp_path / "a.pkl", content))
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "..", "a\0", "a\ud800", "a" * 300, "é" * 150])
+def test_a_list_that_cannot_be_in_a_store_is_refused(tmp_path, name):
+    path = pyskl(tmp_path / "a.pkl", {"annotations": [ONE], "split": {f"{name}_train": NAMES}})
+    with pytest.raises(UserError, match=r"its side \('.*', 1\) is not a split list's name"):
+        prepared(tmp_path, "pyskl", path)
 
 
 @pytest.mark.parametrize(
@@ -330,12 +343,16 @@ def test_annotations_that_cannot_be_used_are_named(tmp_path):
         ({"keypoint": np.zeros((0, 4, 25, 3), "f2")}, "is (0, 4, 25, 3), not (bodies, frames"),
         ({"frame_dir": None}, "its annotation has no frame_dir, the clip's name"),
     ]
+    wrong += [({"frame_dir": "b\ud800\n"}, "a name with control characters")]
     entries = [None, "x", *({**ONE, **change} for change, _ in wrong)]
     with pytest.raises(BrokenClips) as error:
         prepared(tmp_path, "pyskl", pyskl(tmp_path / "a.pkl", {"annotations": entries}))
     broken = error.value.broken
-    assert [entry.clip for entry in broken] == [f"annotations[{i}]" for i in range(6)]
-    assert [entry.stops for entry in broken] == [False] + [True] * 5
+    assert [entry.clip for entry in broken] == [
+        *(f"annotations[{i}]" for i in range(6)),
+        r"b\ud800\n",
+    ]
+    assert [entry.stops for entry in broken] == [False] + [True] * 6
     for entry, reason in zip(
         broken, ["is None", "is not a dict", *(reason for _, reason in wrong)], strict=True
     ):

@@ -145,6 +145,13 @@ def test_coordinates_that_are_not_metres_are_said(tmp_path, scale, unit):
     )
 
 
+def test_where_joints_are_absent_a_low_body_is_of_metres(tmp_path):
+    clips = [clip * (np.arange(25)[:, None] < 2) for clip in people(KINECT_V2)]
+    lines = said(tmp_path / "s", KINECT_V2, clips, range(2, 25))
+    assert lines
+    assert not any("instead of metres" in line for line in lines)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_other_joints_than_the_layouts_are_said(tmp_path, seed):
     other = np.random.default_rng(seed).permutation(25)

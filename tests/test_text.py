@@ -1,11 +1,14 @@
 """Words and numbers of a text: the same as Python's own, to the last bit."""
 
 import struct
+import tracemalloc
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from skeletons.archives.recordings import BrokenClip
 from skeletons.archives.text import Words
 
 ODD = (
@@ -83,6 +86,15 @@ def test_words_and_lines_are_those_of_split(text):
         expected = words.first[chosen][:, None] + np.arange(number)
         assert np.array_equal(starts, words.all[0][expected])
         assert np.array_equal(ends, words.all[1][expected])
+
+
+def test_more_lines_than_a_recording_can_have_are_refused_before_they_are_counted():
+    text = b"\n" * (8 << 20)
+    tracemalloc.start()
+    with pytest.raises(BrokenClip, match=r"more than 4,194,304 lines; cut the recording"):
+        Words(text)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_integers_of_lines_have_up_to_eight_digits():

@@ -52,7 +52,7 @@ def checked(found: Any, path: Path | str = PATH, *, datasets: Path | str = DATAS
         p._datasets.update(entries)
         mistakes += [f"{path}: {mistake}" for mistake in checks.contradictions(p)]
     if p is None or mistakes:
-        raise InvalidParameter("\n".join(mistakes))
+        raise InvalidParameter(*mistakes)
     return p
 
 

@@ -1,7 +1,9 @@
 """Archives of raw files, read in place: a zip file or a folder, never unpacked."""
 
+import codecs
 import hashlib
 import os
+import re
 import shutil
 import struct
 import zipfile
@@ -11,16 +13,18 @@ from typing import BinaryIO, NamedTuple
 
 from isal import isal_zlib
 
-from errors import UserError
+from errors import UserError, printable
 from skeletons.archives import zip_path
 
 LARGEST = 64 << 20  # bytes of a member: hours of frames, yet small beside a machine's memory
 _LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
 )  # signature, ..., lengths of the name and of the extra field
+_LONGEST_END = 22 + (1 << 16)  # bytes of the record at the end with its comment
 _STORED, _DEFLATED = 0, 8
+_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 98: "PPMd"}
 _ENCRYPTED = 0x1
-
+DAMAGED = "damaged in the archive (wrong checksum); get the archive again"
 
 _ACCEPTED = "an archive is a zip file, or a folder, of the dataset's raw files"
 # How files begin (or go on, at a place) that are taken for archives.
@@ -33,10 +37,14 @@ _PACKED = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard file"),
     (257, b"ustar", "a tar archive"),
 )
-_ZIP, _PICKLE = "a zip archive", "a pickle of Python"
+_ZIP, _PICKLE, _NPY = "a zip archive", "a pickle of Python", "an array of NumPy (.npy)"
+_READ_BY = {
+    _PICKLE: "; `format: pyskl` reads pyskl's, `agcn` a folder with AGCN's",
+    _NPY: "; `format: agcn` and `arrays` read folders of arrays",
+}
 _OTHERS = (
     (0, b"PK", _ZIP),
-    (0, b"\x93NUMPY", "an array of NumPy (.npy)"),
+    (0, b"\x93NUMPY", _NPY),
     (0, b"\x89HDF", "an HDF5 file"),
     (0, b"\x80", _PICKLE),
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
@@ -167,7 +175,7 @@ def read(member: Member, root: Path = Path()) -> bytes:
         except isal_zlib.error as error:  # type: ignore[misc] # its stub says that it is no class
             raise ArchiveError(f"damaged in the archive ({error}); get the archive again") from None
     if len(data) != member.size or isal_zlib.crc32(data) != member.stamp:
-        raise ArchiveError("damaged in the archive (wrong checksum); get the archive again")
+        raise ArchiveError(DAMAGED)
     return data
 
 
@@ -196,9 +204,29 @@ def texts(sources: Sequence[Path], suffix: str) -> list[tuple[Member, str]]:
 def text(member: Member) -> str:
     """The contents of a small text file in UTF-8; ArchiveError when it cannot be read."""
     try:
-        return read(member).decode("utf-8-sig")
-    except (ArchiveError, UnicodeDecodeError) as error:
+        return _decode(read(member))
+    except ArchiveError as error:
         raise ArchiveError(f"{member.place}: {error}") from None
+
+
+def text_of(path: Path) -> str:
+    """As `text`, of a file in no archive."""
+    try:
+        return _decode(path.read_bytes())
+    except OSError as error:
+        raise ArchiveError(f"{path}: {error.strerror}") from None
+    except ArchiveError as error:
+        raise ArchiveError(f"{path}: {error}") from None
+
+
+def _decode(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        raise ArchiveError("in UTF-16, or no text; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ArchiveError(f"line {line} is not UTF-8; save it as UTF-8") from None
 
 
 def _files(source: Path, suffix: str) -> list[Member]:
@@ -223,8 +251,11 @@ def _instead(source: Path) -> str:
     if zips:
         return f", but zip files: unpack it and name each of them as an archive, as {zips[0]}"
     kinds = sorted({PurePosixPath(name).suffix or "no suffix" for name in names})
+    hint = "; formats agcn, arrays and ctrgcn read arrays" if ".npy" in kinds else ""
     return (
-        f" but *{', *'.join(kinds[:3])}; is it the right archive?" if kinds else ", nor any other"
+        f" but *{', *'.join(kinds[:3])}; is it the right archive?{hint}"
+        if kinds
+        else ", nor any other"
     )
 
 
@@ -235,13 +266,17 @@ def _folder(path: Path, suffix: str) -> list[Member]:
             file = Path(folder, name)
             inside = file.relative_to(path).as_posix()
             if _listed(inside, suffix):
-                status = file.stat()
-                found.append(Member(str(path), inside, status.st_size, status.st_mtime_ns))
+                status, name = file.stat(), printable(inside)
+                fault = "" if name == inside else "a name with characters to be escaped; rename it"
+                entry = Member(str(path), name, status.st_size, status.st_mtime_ns, fault=fault)
+                found.append(entry)
     return found
 
 
 def _zip(path: Path, suffix: str) -> list[Member]:
-    """As `members` for a zip file."""
+    """As `members` for a zip file, where folders' names may end in backslashes."""
+    if part := _part(path):
+        raise ArchiveError(f"{path}: {part}; join all of them (zip -s 0 it.zip --out whole.zip)")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -249,20 +284,24 @@ def _zip(path: Path, suffix: str) -> list[Member]:
         raise ArchiveError(f"{path}: {_fault(path, error)}") from None
     found = []
     for entry in entries:
-        name = PurePosixPath(entry.filename)
-        if ".." in name.parts or name.is_absolute():
+        name = printable(entry.filename.replace("\\", "/"))
+        if ".." in name.split("/") or name.startswith("/"):
             raise ArchiveError(f"{path}: the name {entry.filename!r} leads out of the archive")
-        if entry.is_dir() or not _listed(entry.filename, suffix):
+        if not name or name.endswith("/") or not _listed(name, suffix):
             continue
         fault = ""
         if entry.flag_bits & _ENCRYPTED:
             fault = "encrypted; make the archive without a password"
         elif entry.compress_type not in (_STORED, _DEFLATED):
-            fault = f"compressed by method {entry.compress_type}; make the archive with deflate"
+            method = _METHODS.get(entry.compress_type, "method")
+            fault = (
+                f"compressed by {method} ({entry.compress_type}), which is not read; unpack the "
+                "archive and pack it with deflate (zip -r)"
+            )
         found.append(
             Member(
                 str(path),
-                entry.filename,
+                name,
                 entry.file_size,
                 entry.CRC,
                 entry.header_offset,
@@ -281,7 +320,19 @@ def _fault(path: Path, error: Exception) -> str:
         return f"not a whole zip archive ({error}); get it again"
     if kind in (packed for _, _, packed in _PACKED):
         return f"{kind}; unpack it and give the folder, or a zip of it"
-    return f"{kind}; {_ACCEPTED}"
+    return f"{kind}; {_ACCEPTED}{_READ_BY.get(kind, '')}"
+
+
+def _part(path: Path) -> str:
+    """What part of a split zip a file is; empty for a file that is none."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(max(os.fstat(file.fileno()).st_size - _LONGEST_END, 0))
+        _, found, end = file.read().rpartition(b"PK\5\6")
+    if start == b"PK\7\x08" or re.search(r"\.(z\d\d|\d\d\d)$", path.name, re.IGNORECASE):
+        return "a part of a split zip"
+    last = found and end[:2] not in (b"\0\0", b"\xff\xff")  # the number of this part
+    return "the last part of a split zip" if last else ""
 
 
 def _kind(path: Path) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from skeletons.archives import archive
 from skeletons.archives.archive import ArchiveError, Member
-from skeletons.archives.recordings import BrokenClip
+from skeletons.archives.recordings import OTHER_SENSOR, BrokenClip
 from skeletons.clips.layout import Layout
 
 _HEADERS = {
@@ -25,6 +25,7 @@ _HEADERS = {
     (3, 0): np.lib.format.read_array_header_2_0,  # differs in names of fields alone
 }
 _LONGEST = 12 + 10_000  # bytes of a header, of which NumPy reads no longer ones
+_CHUNK = 1 << 20  # bytes read at a time for a checksum
 _MOST = 10**9  # along an axis
 
 
@@ -86,8 +87,13 @@ def open_npz(path: Path) -> dict[str, Array]:
                 archive.enter(file, member)
             except ArchiveError as error:
                 raise ArchiveError(f"{member.place}: {error}") from None
-            end = file.tell() + member.size
-            found[member.stem] = _array(file, member.place, path, end, member.stamp)
+            start, crc = file.tell(), 0
+            found[member.stem] = _array(file, member.place, path, start + member.size, member.stamp)
+            file.seek(start)
+            for left in range(member.size, 0, -_CHUNK):
+                crc = isal_zlib.crc32(file.read(min(left, _CHUNK)), crc)
+            if crc != member.stamp:
+                raise ArchiveError(f"{member.place}: {archive.DAMAGED}")
     return found
 
 
@@ -108,7 +114,8 @@ def numbers(data: bytes, member: Member) -> NDArray[np.float64]:
     due = math.prod(shape) * dtype.itemsize
     if len(data) != due:
         raise BrokenClip(f"{len(data):,} bytes where {due:,} are due; get the archive again")
-    values = np.frombuffer(data, dtype).reshape(shape).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of a signalling NaN
+        values = np.frombuffer(data, dtype).reshape(shape).astype(np.float64)
     if not np.isfinite(values).all():
         raise BrokenClip("a coordinate is NaN or infinite")
     return values
@@ -119,7 +126,7 @@ def check_joints(member: Member, joints: int, layout: Layout) -> None:
     if joints != layout.joints:
         raise ArchiveError(
             f"{member.archive}: {joints} joints, where layout {layout.name} has {layout.joints}; "
-            "is it the right archive?"
+            f"{OTHER_SENSOR}"
         )
 
 

@@ -7,6 +7,8 @@ NumPy's: what NumPy writes of an array is taken by classes of this module, which
 import codecs
 import math
 import pickle
+import pickletools
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from skeletons.archives.archive import ArchiveError
 
+_LARGEST = 2**64  # integer
 _TYPES = "biufSU"  # kinds of NumPy's types whose arrays are nothing but their bytes
 
 
@@ -105,14 +108,26 @@ class _Unpickler(pickle.Unpickler):
         return known
 
 
+def _check_sizes(data: Any) -> None:
+    """Raise UnpicklingError for a pickle that takes memory out of proportion: one that puts what it
+    remembers at a place far beyond the number of its steps, or has a number of hundreds of digits.
+    """
+    for step, (code, argument, _) in enumerate(pickletools.genops(data)):
+        if type(argument) is int and abs(argument) > (step if "PUT" in code.name else _LARGEST):
+            raise pickle.UnpicklingError(f"at step {step:,} {code.name} has a number out of range")
+
+
 def load(path: Path) -> Any:
     """What a pickle holds: numbers, text, lists, tuples, dicts and the like, and `Array`s.
 
     Raises ArchiveError when it is damaged, or asks for anything else.
     """
     try:
-        with path.open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()
+        # A map of the file, of which no more is read than there is, whatever a pickle says.
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            _check_sizes(data)
+            data.seek(0)
+            return _Unpickler(data, encoding="latin1").load()
     except OSError as error:
         raise ArchiveError(f"{path}: {error.strerror}") from None
     except Exception as error:  # a damaged pickle is a program that does anything

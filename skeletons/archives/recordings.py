@@ -13,6 +13,7 @@ from skeletons.archives.archive import Member
 
 FARTHEST = 100.0  # metres from the sensor, which sees no skeleton beyond ten
 LARGEST_RAW = 1000 * FARTHEST  # which may be in millimetres
+OTHER_SENSOR = "is it another sensor (`layout`), or in need of `archives.joints`?"
 LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second
 
 
@@ -100,6 +101,17 @@ class Broken(NamedTuple):
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}, line {self.line}"
         return f"{self.clip}: {place}: {self.reason}"
+
+
+def listed(broken: Sequence[Broken]) -> list[str]:
+    """Broken clips for a message: the first of each reason, a line each, and how many more."""
+    same: dict[str, list[Broken]] = {}
+    for entry in broken:
+        same.setdefault(entry.reason, []).append(entry)
+    return [
+        f"{first}; {len(more):,} more like it" if more else f"{first}"
+        for first, *more in same.values()
+    ]
 
 
 def counted(number: int, noun: str) -> str:

@@ -14,12 +14,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from skeletons.archives.recordings import LARGEST_RAW, BrokenClip, counted
+from skeletons.archives.recordings import LARGEST_RAW, OTHER_SENSOR, BrokenClip, counted
 
 _NEWLINE, _SPACE, _MINUS = b"\n -"
 _WORD = 8  # bytes in a 64-bit integer
 _WIDEST = 2 * _WORD  # the most characters of a number, without its sign, that two integers hold
 _RUN = np.dtype(("V", _WIDEST))  # characters that are gathered together
+_LINES = 1 << 22  # beyond those of the longest recording of six bodies, a joint a line
 _BLOCK = 1 << 14  # words converted together: their integers stay in the processor's second cache
 
 
@@ -87,9 +88,13 @@ class Words:
 
     Where the gaps between words are is kept as bits, one a character: the words before a line are
     counted and its first ones found by arithmetic on these, without a list of all words.
+
+    Raises BrokenClip for more than `_LINES` lines, of which the index takes many times the text.
     """
 
     def __init__(self, text: bytes) -> None:
+        if text.count(b"\n") > _LINES:
+            raise BrokenClip(f"more than {_LINES:,} lines; cut the recording into shorter ones")
         ending = b"" if text.endswith(b"\n") or not text else b"\n"
         # room behind, for the characters and the bits that are read at once may reach beyond
         room = b" " * (128 - (1 + len(text) + len(ending)) % 64)
@@ -219,7 +224,8 @@ def table(data: bytes, columns: int) -> tuple[Words, NDArray[np.int64], NDArray[
     if wrong.any():
         line = int(np.argmax(wrong))
         number = counted(int(counts[line]), "value")
-        raise BrokenClip(f"{number} where {columns} are due", line + 1)
+        hint = "" if line else f"; {OTHER_SENSOR}"
+        raise BrokenClip(f"{number} where {columns} are due{hint}", line + 1)
     starts, ends = (places.reshape(-1, columns) for places in words.all)
     return words, starts, ends
 

@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from errors import UserError
+from errors import UserError, printable
 from skeletons.archives.archive import ArchiveError
 from skeletons.archives.recordings import (
     FARTHEST,
@@ -113,9 +113,13 @@ def plan(name: str, source: Source) -> tuple[list[Recording], list[Broken]]:
     broken: list[Broken] = []
     for entry in load(name).plan(source):
         if isinstance(entry, Broken):
-            broken.append(entry)
+            called, file, reason = map(printable, (entry.clip, entry.file, entry.reason))
+            broken.append(Broken(called, file, entry.line, reason, entry.stops))
         elif not entry.clips:
             raise UserError(f"format module {name}: {entry.member.place}: plan gives it no clip")
+        elif any(clip.name != printable(clip.name) for clip in entry.clips):
+            place, reason = printable(entry.member.place), "a name with control characters"
+            broken += [Broken(printable(clip.name), place, None, reason) for clip in entry.clips]
         else:
             clips = sorted(entry.clips, key=lambda clip: clip.name)
             recordings.append(entry._replace(clips=tuple(clips)))
@@ -138,7 +142,7 @@ def plan(name: str, source: Source) -> tuple[list[Recording], list[Broken]]:
                     raise _fault(name, clip, place, reason)
             found = {column: _kind(value) for column, value in clip.columns}
             kinds = found if kinds is None else kinds
-            if found != kinds or "" in kinds.values():
+            if found != kinds or "" in kinds.values() or not all(map(_is_key, kinds)):
                 reason = f"its columns are {dict(clip.columns)!r}, not whole numbers or words"
                 raise _fault(name, clip, place, f"{reason} as those of the clips before")
     return recordings, broken
@@ -218,11 +222,15 @@ def _until_broken(found: Iterator[Outcome], clips: tuple[Clip, ...]) -> Iterator
 
 
 def _is_side(side: object) -> bool:
-    """True for the name of a split list, which is a name in the store, and 1, 0 or -1."""
-    if not isinstance(side, tuple) or len(side) != 2:
+    """True for the name of a split list and 1, 0 or -1."""
+    return isinstance(side, tuple) and len(side) == 2 and _is_key(side[0]) and side[1] in (0, 1, -1)
+
+
+def _is_key(name: object) -> bool:
+    """True for what can name an array of the store, whose folder then has this name."""
+    if not isinstance(name, str) or name != printable(name) or "/" in name:
         return False
-    name, value = side
-    return isinstance(name, str) and bool(name) and "/" not in name and value in (0, 1, -1)
+    return 0 < len(name.encode()) < 256 and name not in (".", "..", "zarr.json")
 
 
 def _kind(value: object) -> str:

@@ -36,6 +36,7 @@ from skeletons.archives.archive import ArchiveError, Member
 from skeletons.archives.recordings import (
     LARGEST_RAW,
     LONGEST,
+    OTHER_SENSOR,
     Broken,
     BrokenClip,
     Clip,
@@ -50,7 +51,7 @@ from skeletons.clips.protocols import FIELDS
 BODIES = "file"
 COLUMNS = True
 TABLE = "clips.csv"
-_NAME = re.compile(r"[^\W\d]\w*")
+_NAME = re.compile(r"[^\W\d]\w{,50}")
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -109,7 +110,11 @@ def parse(data: bytes, *, joints: int, bodies: int) -> NDArray[np.float64]:
     persons = shape[1] if len(shape) == 4 else 1
     if len(shape) not in (3, 4) or shape[-2:] != (joints, 3) or not 1 <= persons <= bodies:
         many = f"(frames, {'1' if bodies == 1 else f'1 to {bodies}'}, {joints}, 3)"
-        raise BrokenClip(f"its shape is {shape}, not (frames, {joints}, 3), nor {many} with bodies")
+        other = len(shape) in (3, 4) and shape[-1] == 3 and shape[-2] != joints
+        hint = f"; {OTHER_SENSOR}" if other else ""
+        raise BrokenClip(
+            f"its shape is {shape}, not (frames, {joints}, 3), nor {many} with bodies{hint}"
+        )
     frames = shape[0]
     if not 1 <= frames <= LONGEST:
         raise BrokenClip(f"{frames} frames, where 1 to {LONGEST} are allowed")
@@ -118,7 +123,8 @@ def parse(data: bytes, *, joints: int, bodies: int) -> NDArray[np.float64]:
         reason = f"{size:,} bytes of coordinates, where {shape} of {dtype} takes {due:,}"
         raise BrokenClip(f"{reason}; cut short? write it again")
     array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
-    clip = array.reshape(frames, persons, joints, 3).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of a signalling NaN
+        clip = array.reshape(frames, persons, joints, 3).astype(np.float64)
     valid = np.abs(clip) < LARGEST_RAW  # NaN compares as False
     if not valid.all():
         frame, _, joint, _ = place = np.unravel_index(int(np.argmin(valid)), valid.shape)
@@ -152,7 +158,7 @@ def _table(source: Path) -> _Table:
             )
     for column in columns:
         if columns.count(column) > 1 or not _NAME.fullmatch(column):
-            reason = "is no name of letters, digits and _, or stands there twice"
+            reason = "is no short name of letters, digits and _, or stands there twice"
             raise ArchiveError(f"{table.place}: the column {column!r} {reason}")
     return _Table(table.place, columns, lines[1:], _arrays(source, table))
 
@@ -212,7 +218,7 @@ def _entries(table: _Table, classes: int) -> Iterator[tuple[Member, Clip, dict[s
 
 def _clip_name(file: str) -> str:
     """The name of the clip in a file: without the suffix."""
-    return str(PurePosixPath(file)).removesuffix(".npy") if file else ""
+    return str(PurePosixPath(file.replace("\\", "/"))).removesuffix(".npy") if file else ""
 
 
 def _clip(name: str, cells: Mapping[str, str], classes: int) -> Clip:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from skeletons.archives.recordings import (
     LONGEST,
+    OTHER_SENSOR,
     Broken,
     BrokenClip,
     Clip,
@@ -143,7 +144,8 @@ def _check_lines(
         line = int(lines[body, row])
         reason = f"{counted(int(words.counts[line]), 'value')} where {expected[row]} are due"
         if row == 1 and integers[line] >= 0:
-            reason = f"{counted(int(integers[line]), 'joint')} where the layout has {joints}"
+            number = counted(int(integers[line]), "joint")
+            reason = f"{number} where the layout has {joints}; {OTHER_SENSOR}"
         elif row == 1 and words.counts[line] == 1:
             ((start,), (end,)) = words.leading(np.array(line), 1)
             reason = f"{words.quote(start, end)} is not the number of joints, {joints}"

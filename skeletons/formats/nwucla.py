@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from skeletons.archives.recordings import (
     LARGEST_RAW,
     LONGEST,
+    OTHER_SENSOR,
     Broken,
     BrokenClip,
     Clip,
@@ -62,8 +63,8 @@ def parse(data: bytes, *, joints: int, classes: int) -> tuple[int, NDArray[np.fl
 
     Raises BrokenClip, and nothing else, for whatever is not a valid clip.
     """
-    # Lists within lists take many times the memory of their text.
-    if data.count(b"[") > LONGEST * (joints + 2):
+    # Lists and objects within lists take many times the memory of their text.
+    if data.count(b"[") + data.count(b"{") > LONGEST * (joints + 2):
         raise BrokenClip(f"more lists than {LONGEST} frames have, the most; cut it into clips")
     clip = _load(data)
     if not isinstance(clip, dict):
@@ -107,7 +108,7 @@ def _body(frames: Any, joints: int) -> NDArray[np.float64]:
             raise BrokenClip(f"frame {t} is not a list of joints")
         if len(frame) != joints:
             number = counted(len(frame), "joint")
-            raise BrokenClip(f"{number} in frame {t} where the layout has {joints}")
+            raise BrokenClip(f"{number} in frame {t} where the layout has {joints}; {OTHER_SENSOR}")
         for j, joint in enumerate(frame, 1):
             if not isinstance(joint, list) or len(joint) != 3:
                 raise BrokenClip(f"joint {j} in frame {t} is not x, y, z")

@@ -109,12 +109,7 @@ def split_list(path: Path) -> dict[str, int]:
     It is a header line that contains "Training", a line of names separated by commas, another
     header, a line of names. Raises ArchiveError when it is not that, or a name is on both sides.
     """
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except OSError as error:
-        raise ArchiveError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ArchiveError(f"{path}: {error}") from None
+    lines = [line.strip() for line in archive.text_of(path).splitlines() if line.strip()]
     if len(lines) != 4 or "Training" not in lines[0] or "Training" in lines[2]:
         raise ArchiveError(
             f"{path}: not a split list: a line with 'Training', names, a second header, names"

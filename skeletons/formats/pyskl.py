@@ -10,6 +10,7 @@ are split lists, as `xsub`.
 """
 
 import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,13 @@ def plan(source: Source) -> Iterator[Recording | Broken]:
     for path in source.skeletons:
         content = pickled.load(path)
         if isinstance(content, list):
+            old = any(isinstance(clip, dict) and "keypoint" in clip for clip in content[:1])
             raise ArchiveError(
                 f"{path}: a list, as MMAction2 before 1.0 wrote it, of clips that are normalised "
                 "already; get the pickle with split and annotations"
+                if old
+                else f"{path}: a list; is it raw_skes_data.pkl of CTR-GCN's tool, or the like? "
+                "`format: ctrgcn` reads the npz that the tool makes of it"
             )
         if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
             raise ArchiveError(f"{path}: not a dict with a list of annotations")
@@ -82,9 +87,11 @@ def _sides(path: Path, lists: Any) -> dict[str, dict[str, int]]:
     if not isinstance(lists, dict):
         raise ArchiveError(f"{path}: its split is not a dict of lists of names")
     for key, names in lists.items():
-        form = _LIST.fullmatch(str(key))
+        form = _LIST.fullmatch(key) if isinstance(key, str) else None
         if not form or not isinstance(names, list | tuple):
             continue
+        if not all(isinstance(name, str) for name in names):
+            raise ArchiveError(f"{path}: its split {key} is not a list of names")
         split, side = form["name"] or path.name, int(form["side"] == "train")
         for name in names:
             if sides.setdefault(name, {}).setdefault(split, side) != side:
@@ -103,7 +110,9 @@ def _clip(path: Path, place: str, annotation: Any, classes: int) -> tuple[Clip, 
     if not isinstance(name, str) or not name:
         raise BrokenClip("its annotation has no frame_dir, the clip's name")
     if type(label) is not int or not 0 <= label < classes:
-        raise BrokenClip(f"unknown label {label!r} of {name}: the dataset has 0 to {classes - 1}")
+        raise BrokenClip(
+            f"unknown label {reprlib.repr(label)} of {name}: the dataset has 0 to {classes - 1}"
+        )
     if not isinstance(keypoint, pickled.Array) or keypoint.dtype.kind != "f":
         raise BrokenClip(f"the keypoint of {name} is not an array of floats")
     shape = keypoint.shape

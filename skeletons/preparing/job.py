@@ -7,6 +7,7 @@ of the dataset, and a run that was killed at any moment goes on from its finishe
 """
 
 import hashlib
+import re
 import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -26,8 +27,8 @@ from tqdm import tqdm
 from errors import UserError
 from machine.host import atomic
 from skeletons import formats
-from skeletons.archives.archive import ArchiveError
-from skeletons.archives.recordings import Broken, Clip, Recording, Source, counted
+from skeletons.archives import archive
+from skeletons.archives.recordings import Broken, Clip, Recording, Source, counted, listed
 from skeletons.clips import store
 from skeletons.preparing.make_clips import Counts, Group, Recipe, read_group
 from skeletons.preparing.workers import start_workers
@@ -40,8 +41,8 @@ _TEXT = 8  # bytes of text to a byte of an array, in which numbers are as they a
 class BrokenClips(UserError):
     """Clips of a dataset are broken; `broken` has them all."""
 
-    def __init__(self, message: str, broken: Sequence[Broken]) -> None:
-        super().__init__(message)
+    def __init__(self, broken: Sequence[Broken], *lines: str) -> None:
+        super().__init__(*lines)
         self.broken = tuple(broken)
 
 
@@ -72,12 +73,13 @@ class Job:
 
 class Plan(NamedTuple):
     """The recordings of a dataset, what of it cannot be used, and how many clips are `listed` to be
-    left out.
+    left out, of so many `named`.
     """
 
     recordings: list[Recording]
     unusable: list[Broken]
-    listed: int
+    listed: int = 0
+    named: int = 0
 
 
 class Report(NamedTuple):
@@ -93,6 +95,7 @@ class Report(NamedTuple):
     dropped: int  # bodies in the frames of these clips that are not kept
     empty_frames: int  # frames without a body that is kept
     absent_joints: tuple[int, ...]  # joints that are zero in every clip, 0-based
+    named: int = 0  # on the list of clips to leave out
 
 
 def prepare(
@@ -158,27 +161,33 @@ def _check(job: Job) -> None:
 def _plan(job: Job) -> Plan:
     """The recordings to read; UserError where they cannot be complete and have to be."""
     source = Source(job.skeletons, job.recipe.classes, job.labels, job.splits, job.options)
-    recordings, unusable = formats.plan(job.recipe.format, source)
-    recordings, listed = _leave_out(recordings, job.leave_out)
-    _missing(job, [clip for recording in recordings for clip in recording.clips])
-    return Plan(recordings, unusable, listed)
+    plan = Plan(*formats.plan(job.recipe.format, source))
+    if job.leave_out:
+        plan = _leave_out(plan, archive.text_of(job.leave_out).splitlines())
+    _missing(job, [clip for recording in plan.recordings for clip in recording.clips])
+    return plan
 
 
-def _leave_out(recordings: list[Recording], leave_out: Path | None) -> tuple[list[Recording], int]:
-    """The recordings without the clips that the file lists, and the number of these."""
-    if leave_out is None:
-        return recordings, 0
-    try:
-        names = set(leave_out.read_text("utf-8-sig").split())
-    except OSError as error:
-        raise ArchiveError(f"{leave_out}: {error.strerror}") from None
-    kept, listed = [], 0
-    for recording in recordings:
-        clips = tuple(clip for clip in recording.clips if clip.name not in names)
-        listed += len(recording.clips) - len(clips)
+def _leave_out(plan: Plan, lines: Sequence[str]) -> Plan:
+    """The plan without the clips that a list names, a line each: in any case, and with a folder or
+    a suffix that the clip's own name may lack.
+    """
+    names = [clip.name for recording in plan.recordings for clip in recording.clips]
+    names += [entry.clip for entry in plan.unusable]
+    known = {name.casefold(): name for name in names} | {name: name for name in names}
+    named, left = {line.strip() for line in lines} - {""}, set()
+    for name in named:
+        file = re.split(r"[/\\]", name)[-1]
+        forms = (form for whole in (name, file) for form in (whole, whole.rpartition(".")[0]))
+        cases = (case for form in forms for case in (form, form.casefold()))
+        left |= {next((known[case] for case in cases if case in known), "")}
+    recordings = []
+    for recording in plan.recordings:
+        clips = tuple(clip for clip in recording.clips if clip.name not in left)
         if clips:
-            kept.append(recording._replace(clips=clips))
-    return kept, listed
+            recordings.append(recording._replace(clips=clips))
+    unusable = [entry for entry in plan.unusable if entry.clip not in left]
+    return Plan(recordings, unusable, len(left - {""}), len(named))
 
 
 def _missing(job: Job, clips: Sequence[Clip]) -> str:
@@ -209,24 +218,25 @@ def _report(job: Job, plan: Plan, groups: list[Group]) -> Report:
     broken = tuple(sorted(plan.unusable + _broken(groups)))
     stopping = [entry for entry in broken if entry.stops]
     if job.on_error == "stop" and stopping:
-        lines = "\n".join(f"  {entry}" for entry in stopping)
         raise BrokenClips(
-            f"{counted(len(stopping), 'broken clip')}; mend or remove them, list them under "
-            f"leave_out, or set prepare.on_error: skip to leave them out:\n{lines}",
             broken,
+            f"{counted(len(stopping), 'broken clip')}; mend or remove them, list them under "
+            "leave_out, or set prepare.on_error: skip to leave them out:",
+            *(f"  {line}" for line in listed(stopping)),
         )
     if not clips:
         first = f"; the first: {broken[0]}" if broken else ""
         raise BrokenClips(
+            broken,
             f"no clip is left: {counted(len(broken), 'broken clip')}, {plan.listed} on the list of "
             f"clips to leave out{first}",
-            broken,
         )
     counts = reduce(Counts.plus, (group.counts for group in groups))
     return Report(
         clips=len(clips),
         frames=sum(frames for _, _, frames in clips),
         listed=plan.listed,
+        named=plan.named,
         broken=broken,
         missing=_missing(job, [clip for clip, _, _ in clips]),
         rule=formats.load(job.recipe.format).BODIES,

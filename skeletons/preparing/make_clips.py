@@ -22,7 +22,6 @@ from skeletons.archives.recordings import (
     EmptyClip,
     Outcome,
     Recording,
-    counted,
 )
 from skeletons.clips.layout import Layout
 from skeletons.preparing.normalise import choose_bodies, normalise
@@ -73,8 +72,7 @@ def make_clips(
     """The clips of a recording in normal form, each whole or its central frames, or why it is
     broken; `root` is the folder that the archive's relative path starts from.
 
-    With `every`, the windows of so many frames instead that follow one another in a clip, but those
-    in which there is nobody.
+    With `every`, the windows of so many frames instead that follow one another in a clip.
     """
     layout, place = recipe.layout, recording.member.place
     rule = formats.load(recipe.format).BODIES
@@ -103,11 +101,10 @@ def make_clips(
                     frames = BitRound(recipe.keepbits).encode(frames).view(np.float32)
                 dropped = _present(central) - _present(kept) if len(central) > len(kept) else 0
                 yield Window(clip, start, end, raw_frames, dropped, kept, frames)
-            elif every is None and raw_frames > recipe.max_frames:
-                reason = f"in the central {recipe.max_frames} of {counted(raw_frames, 'frame')}"
-                file = clip.file or place
-                yield Broken(clip.name, file, clip.line, f"no body {reason}", stops=False)
-            elif every is None:
+            elif end - start < raw_frames:
+                reason = f"no body in frames {start + 1} to {end} of {raw_frames:,}"
+                yield Broken(clip.name, clip.file or place, clip.line, reason, stops=False)
+            else:
                 yield Broken(clip.name, place, None, "no body: all coordinates are zero")
 
 

@@ -138,7 +138,8 @@ def warnings(summary: Summary, layout: Layout) -> Iterator[str]:
     """What cannot be of people of this layout, a line each."""
     doubt = f"is {layout.name} the layout of these recordings?"
     (low, high), height = PERSON, summary.height or 0.0
-    if summary.height is not None and not low <= height <= high:
+    part = height < low and summary.absent_joints  # of a person
+    if summary.height is not None and not low <= height <= high and not part:
         units = (unit for unit, of in _UNITS.items() if low <= height / of <= high)
         yield (
             f"a body is {height:,.4g} m high, where a person is {low} to {high} m: are the "
