@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all repro test test-lowest lint bench wheels constraints experiments help
+.PHONY: all repro test test-lowest fuzz lint bench wheels constraints experiments help
 all: repro
 
 repro: .venv/installed ## set up .venv and run every stage whose inputs have changed (`make` does this)
@@ -10,6 +10,9 @@ repro: .venv/installed ## set up .venv and run every stage whose inputs have cha
 
 test: .venv/with-test ## run the tests
 	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+fuzz: .venv/with-test ## try damaged files on the readers for an hour, instead of seconds as `make test` does
+	pytest tests/test_fuzz.py --hypothesis-profile=fuzz
 
 lint: .venv/with-lint ## check style and types
 	ruff check

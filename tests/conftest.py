@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from clone import TINY, Clone
 from filelock import FileLock
+from hypothesis import settings
 
 # There are as many processes that test as cores: threads of theirs, and of the stages that they
 # start, would only wait for each other.
@@ -19,6 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The interpreter of the tests runs the stages, and no command opens a window.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["BROWSER"] = "true"
+
+settings.register_profile("fuzz", max_examples=20_000)
 
 # Take as long as the DAG: with them the other processes begin, instead of waiting for it.
 BESIDE = ("test_ddp.py", "test_contrast.py", "test_prepare.py")
