@@ -186,11 +186,12 @@ def _members(paths: list[Path]) -> list[Member]:
 
 def _check_broken(windows: list[tuple[str, Window]], broken: list[Broken], *, skip: bool) -> None:
     """Raises UserError for what is broken, or says it where it is to be skipped."""
-    if any(entry.stops for entry in broken) and not (skip and windows):
+    stopping = [entry for entry in broken if entry.stops]
+    if stopping and not (skip and windows):
         raise UserError(
-            f"{counted(len(broken), 'broken recording')}; mend or leave out, or set "
+            f"{counted(len(stopping), 'broken recording')}; mend or leave out, or set "
             "prepare.on_error: skip:",
-            *(f"  {line}" for line in listed(broken)),
+            *(f"  {line}" for line in listed(stopping)),
         )
     for entry in broken:
         print(f"left out: {entry}", file=sys.stderr)
