@@ -181,13 +181,14 @@ def _leave_out(plan: Plan, lines: Sequence[str]) -> Plan:
         forms = (form for whole in (name, file) for form in (whole, whole.rpartition(".")[0]))
         cases = (case for form in forms for case in (form, form.casefold()))
         left |= {next((known[case] for case in cases if case in known), "")}
+    left -= {""}  # for names that are not there
     recordings = []
     for recording in plan.recordings:
         clips = tuple(clip for clip in recording.clips if clip.name not in left)
         if clips:
             recordings.append(recording._replace(clips=clips))
     unusable = [entry for entry in plan.unusable if entry.clip not in left]
-    return Plan(recordings, unusable, len(left - {""}), len(named))
+    return Plan(recordings, unusable, len(left), len(named))
 
 
 def _missing(job: Job, clips: Sequence[Clip]) -> str:
