@@ -28,7 +28,7 @@ from learning.probing.probes import nearest
 from learning.training.device_clips import DeviceClips
 from model.network.folding import folded
 from skeletons import sensors
-from skeletons.archives import archive, zip_path
+from skeletons.archives import archive
 from skeletons.archives.archive import Member
 from skeletons.archives.recordings import Broken, Clip, Recording, counted, listed
 from skeletons.clips import store
@@ -173,7 +173,7 @@ def _members(paths: list[Path]) -> list[Member]:
     """
     found = []
     for path in paths:
-        zipped, _ = zip_path.split(path)
+        zipped, _ = archive.split_path(path)
         if path.is_dir() or zipped.suffix.lower() == ".zip":
             found += archive.members(path, "")
         elif path.is_file():

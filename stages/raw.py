@@ -12,7 +12,7 @@ from experiment import artifacts
 from experiment.parameters import params
 from experiment.parameters.schema import Dataset
 from experiment.workflow import console, dvc_process
-from skeletons.archives import archive, zip_path
+from skeletons.archives import archive
 
 
 def main(dataset: str) -> str:
@@ -36,7 +36,7 @@ def main(dataset: str) -> str:
 def bring(dataset: Dataset, source: str, folder: Path) -> None:
     """Link, copy or fetch a dataset's archives from a folder or URL into another; check them."""
     entry = dataset.archives
-    archives = sorted({str(zip_path.split(name)[0]) for name in entry.files})
+    archives = sorted({str(archive.split_path(name)[0]) for name in entry.files})
     for name in archives:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"archive {name} must be a path inside the source")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from skeletons.archives import archive, zip_path
+from skeletons.archives import archive
 from skeletons.archives.archive import ArchiveError
 
 CLIPS = {"b/S2.skeleton": b"two\r\n" * 50, "a/S1.skeleton": b"one", "a/notes.txt": b"x"}
@@ -153,7 +153,7 @@ def test_upper_case_suffixes_are_the_same(make, tmp_path):
     ],
 )
 def test_a_path_is_split_at_its_zip_file(path, file, inside):
-    assert zip_path.split(path) == (Path(file), PurePosixPath(inside))
+    assert archive.split_path(path) == (Path(file), PurePosixPath(inside))
 
 
 def test_a_folder_is_no_zip_file_whatever_its_name(tmp_path):
@@ -162,7 +162,7 @@ def test_a_folder_is_no_zip_file_whatever_its_name(tmp_path):
     (folder / "S1.skeleton").write_bytes(b"one")
     (tmp_path / "my.zip" / "S2.skeleton").write_bytes(b"two")
     assert [m.stem for m in members(folder)] == ["S1"]
-    assert zip_path.split(folder) == (folder, PurePosixPath())
+    assert archive.split_path(folder) == (folder, PurePosixPath())
 
 
 def test_zips_inside_an_archive_are_said_with_their_names(make, tmp_path):

@@ -11,7 +11,7 @@ from errors import UserError
 from experiment.parameters.schema import Params
 from experiment.parameters.types import names
 from skeletons import formats, sensors, synthetic
-from skeletons.archives import zip_path
+from skeletons.archives import archive
 from skeletons.clips import protocols
 from skeletons.clips.layout import Layout
 from skeletons.clips.protocols import FIELDS
@@ -47,8 +47,8 @@ def warnings(p: Params) -> Iterator[str]:
     for name, transfer in p.transfers.items():
         source = p.runs[transfer.run].dataset
         shared = [
-            archive
-            for archive in p.datasets[source].archives.skeletons
+            one
+            for one in p.datasets[source].archives.skeletons
             if archive in p.datasets[transfer.target].archives.skeletons
         ]
         if shared:
@@ -214,9 +214,9 @@ def _datasets(p: Params) -> Iterator[str]:
             yield from _one_of(
                 f"sources.{name} is 'synthetic', and {file}format", dataset.format, synthetic.NAMES
             )
-        files = sorted({str(zip_path.split(name)[0]) for name in dataset.archives.files})
-        for archive in dataset.archives.md5:
-            yield from _one_of(f"{file}archives.md5", archive, files)
+        files = sorted({str(archive.split_path(name)[0]) for name in dataset.archives.files})
+        for checked in dataset.archives.md5:
+            yield from _one_of(f"{file}archives.md5", checked, files)
     frames = p.synthetic.frames
     if len(frames) != 2 or frames[0] > frames[1]:
         yield f"synthetic.frames is {frames}, allowed: two integers, the smaller first"

@@ -8,13 +8,12 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from isal import isal_zlib
 
 from errors import UserError, printable
-from skeletons.archives import zip_path
 
 LARGEST = 64 << 20  # bytes of a member: hours of frames, yet small beside a machine's memory
 _LOCAL_HEADER = struct.Struct(
@@ -89,6 +88,19 @@ class Member(NamedTuple):
     def stem(self) -> str:
         """The member's file name without its suffix."""
         return PurePosixPath(self.name).stem
+
+
+def split_path(path: PurePath | str) -> tuple[Path, PurePosixPath]:
+    """The zip file of a path and the folder inside it: `mine.zip` and `inner/folder`.
+
+    A path without a part that ends in `.zip`, in either case, is returned whole with `.` inside.
+    A folder on the disk is no zip file, whatever its name.
+    """
+    path = Path(path)
+    for part in (*reversed(path.parents), path):
+        if part.suffix.lower() == ".zip" and not part.is_dir():
+            return part, PurePosixPath(path.relative_to(part).as_posix())
+    return path, PurePosixPath()
 
 
 def members(source: Path, suffix: str) -> list[Member]:
@@ -233,7 +245,7 @@ def _files(source: Path, suffix: str) -> list[Member]:
     """As `members`, in any order, and possibly none."""
     if source.is_dir():
         return _folder(source, suffix)
-    path, inside = zip_path.split(source)
+    path, inside = split_path(source)
     if not path.is_file():
         raise ArchiveError(f"{source}: no such archive or folder")
     found = _zip(path, suffix)

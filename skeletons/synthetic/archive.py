@@ -4,7 +4,7 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from skeletons.archives import zip_path
+from skeletons.archives import archive
 
 
 class Archive:
@@ -13,7 +13,7 @@ class Archive:
     (None: the zip's own name). The `stack` closes it."""
 
     def __init__(self, folder: Path, name: str, inner: str | None, stack: ExitStack) -> None:
-        file, below = zip_path.split(name)
+        file, below = archive.split_path(name)
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         self._zip = None
