@@ -49,7 +49,7 @@ def warnings(p: Params) -> Iterator[str]:
         shared = [
             one
             for one in p.datasets[source].archives.skeletons
-            if archive in p.datasets[transfer.target].archives.skeletons
+            if one in p.datasets[transfer.target].archives.skeletons
         ]
         if shared:
             yield (
