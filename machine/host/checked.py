@@ -65,7 +65,7 @@ class Group:
                 # zarr writes no file of a chunk that is all zero, as columns may be.
                 self._check("/".join([name, "c", *map(str, place)]), due=len(place) > 1)
             return np.asarray(array[rows])
-        except UserError:
+        except (UserError, OSError, MemoryError):
             raise
         except Exception as error:  # of zarr and its codecs, which are of many kinds
             raise self._error(name, f"is damaged ({type(error).__name__})") from error
