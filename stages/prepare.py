@@ -59,8 +59,9 @@ def main(dataset: str) -> str:
         print(f"{dataset}: not complete, lacks {report.missing}", file=sys.stderr)
     if report.broken:
         print(f"{dataset}: {len(report.broken)} clips left out, see {listing}", file=sys.stderr)
-    found = summary.summarise(output, report)
-    warnings = list(summary.warnings(found, layout))
+    measures = summary.measure(output, layout, report.absent_joints)
+    found = summary.summarise(output, report, measures)
+    warnings = list(summary.warnings(found, measures, layout))
     told = {**asdict(found), "warnings": warnings}
     # A list, as all tables of metrics/ but summary.json, whose numbers alone `dvc metrics` shows.
     tables.write_json(f"{metrics}.json", [told])

@@ -222,11 +222,13 @@ def real(tmp_path_factory):
     report, clips = prepared(folder, job)
     assert not report.broken
     rules = {name: protocol.rule for name, protocol in entry.protocols.items()}
-    return clips, rules, summary.summarise(folder / "out.zarr", report)
+    measures = summary.measure(folder / "out.zarr", KINECT_V1, report.absent_joints)
+    found = summary.summarise(folder / "out.zarr", report, measures)
+    return clips, rules, found, list(summary.warnings(found, measures, KINECT_V1))
 
 
 def test_the_real_archive_has_the_published_sizes(real):
-    clips, rules, _ = real
+    clips, rules, *_ = real
     assert len(clips) == 1484
     assert clips.frames.shape[1:] == (1, 20, 3)
     assert (np.diff(clips.offsets) == clips.raw_frames).all()
@@ -239,14 +241,14 @@ def test_the_real_archive_has_the_published_sizes(real):
 
 
 def test_the_real_archive_is_of_people_with_these_joints(real):
-    _, _, found = real
-    assert list(summary.warnings(found, KINECT_V1)) == []
+    _, _, found, warnings = real
+    assert warnings == []
     assert (found.bodies_kept, found.bodies_dropped, found.frames_without_body) == (1484, 0, 0)
     assert 1.4 < found.height < 1.6
 
 
 def test_a_real_clip_is_prepared_by_the_rules_one_by_one(real):
-    clips, _, _ = real
+    clips, *_ = real
     name = "a12_s06_e04_v03"
     with zipfile.ZipFile(REAL) as archive:
         raw = json.loads(archive.read(f"all_sqe/{name}.json"))

@@ -636,7 +636,7 @@ def test_the_stage_says_which_joints_no_clip_has_and_lists_clips_that_are_all_br
         file.writestr(f"{EDGE[0].stem}.skeleton", "\n".join(lines))
     result = project()
     assert result.returncode == 0, result.stderr
-    warning = "joints zero in every clip, counted from 0: 7; is kinect-v2 the"
+    warning = "absent, zero in every clip, and left out of heights and bones: left hand"
     assert f"mine: {warning}" in result.stderr
     (told,) = json.loads((tmp_path / "metrics" / "prepare" / "mine.json").read_text())
     assert told["absent_joints"] == [7]

@@ -20,7 +20,7 @@ EDGE = Path(__file__).parent / "golden" / "edge"
 REPORT = Report(0, 0, 0, (), "", rule="file", kept=0, dropped=0, empty_frames=0, absent_joints=())
 
 
-def write(folder, layout, clips, classes=1, **fields):
+def write(folder, layout, clips, classes=1, names=None, **fields):
     """A store of clips (T, M, V, 3)."""
     lengths = [len(clip) for clip in clips]
     frames = np.concatenate(clips).astype(np.float32)
@@ -32,7 +32,7 @@ def write(folder, layout, clips, classes=1, **fields):
     described = store.Clips(
         frames=frames,
         offsets=np.cumsum([0, *lengths]),
-        name=np.array([f"c{i:04}" for i in range(len(clips))], store.TEXT),
+        name=np.array(names or [f"c{i:04}" for i in range(len(clips))], store.TEXT),
         splits={},
         layout=layout,
         classes=classes,
@@ -49,7 +49,7 @@ def people(layout, clips=6, seed=0):
         swing = np.sin(np.linspace(0, 7, length))[:, None, None]
         turns = rng.normal(0, 0.3, (1, layout.joints, 3)) * swing
         bones = figure.bones * rng.uniform(0.9, 1.1)
-        body = figure.place(turns, bones)[..., [0, 2, 1]]  # z is up
+        body = figure.place(turns, bones)[..., [0, 2, 1]] * (1, -1, 1)  # z is up
         clip = np.zeros((length, layout.bodies, layout.joints, 3))
         clip[:, 0] = body - body[:, layout.centre, None]
         yield clip
@@ -57,12 +57,12 @@ def people(layout, clips=6, seed=0):
 
 def said(folder, layout, clips, absent=()):
     """The warnings about these clips, whose joints `absent` are zero in all."""
-    found = summary.summarise(
-        write(folder, layout, clips), REPORT._replace(absent_joints=tuple(absent))
-    )
+    path, absent = write(folder, layout, clips), tuple(absent)
+    measures = summary.measure(path, layout, absent)
+    found = summary.summarise(path, REPORT._replace(absent_joints=absent), measures)
     assert json.loads(json.dumps(asdict(found)))["measured"] == len(clips)
     summary.paragraph(found)
-    return list(summary.warnings(found, layout))
+    return list(summary.warnings(found, measures, layout))
 
 
 def naive(clip, layout, absent):
@@ -102,10 +102,11 @@ def test_bodies_are_measured_as_one_frame_at_a_time(tmp_path, layout, absent):
     clips[5][:, 0] = 0  # a first body that is never there
     path = write(tmp_path / "s", layout, clips)
     expected = [naive(clip.astype(np.float32), layout, absent) for clip in clips]
-    measured = summary.measure(path, absent=absent)
+    measures = summary.measure(path, layout, absent)
+    measured = measures[1:4]
     for found, due in zip(measured, zip(*expected, strict=True), strict=True):
         np.testing.assert_allclose(found, due, rtol=1e-12)
-    found = summary.summarise(path, REPORT._replace(absent_joints=absent))
+    found = summary.summarise(path, REPORT._replace(absent_joints=absent), measures)
     for bone, length, change in zip(
         found.bones, *(np.nanmedian(values, axis=0) for values in measured[1:]), strict=True
     ):
@@ -116,14 +117,17 @@ def test_bodies_are_measured_as_one_frame_at_a_time(tmp_path, layout, absent):
     assert found.height == round(np.nanmedian(measured[0]), 4)
 
 
-def test_of_many_clips_some_of_all_parts_are_measured_each_once(tmp_path, monkeypatch):
+def test_of_many_clips_some_of_all_parts_are_the_summarys_each_once(tmp_path, monkeypatch):
     monkeypatch.setattr(summary, "CLIPS", 40)
     monkeypatch.setattr(summary, "RUN", 10)
     ladder = np.ones((2, 1, 20, 3)) + np.linspace(0, 1, 20)[:, None]
     path = write(tmp_path / "s", KINECT_V1, [ladder * number for number in range(1, 101)])
-    found = summary.measure(path)[0].round().astype(int).tolist()
+    measures = summary.measure(path, KINECT_V1)
+    assert measures.height.round().astype(int).tolist() == list(range(1, 101))
+    found = summary.summarise(path, REPORT, measures)
     runs = [range(1, 11), range(31, 41), range(61, 71), range(91, 101)]
-    assert found == [number for run in runs for number in run]
+    assert found.measured == 40
+    assert found.height == pytest.approx(np.median([number for run in runs for number in run]))
 
 
 @pytest.mark.parametrize("layout", [KINECT_V1, KINECT_V2], ids=lambda layout: layout.name)
@@ -135,14 +139,18 @@ def test_of_people_nothing_is_said_whatever_a_sensor_errs(tmp_path, layout, nois
 
 
 @pytest.mark.parametrize(
-    ("scale", "unit"), [(1000, "millimetres"), (100, "centimetres"), (0.2, "image units")]
+    ("scale", "unit"),
+    [
+        (1000, "divide by 1,000 (archives.unit: mm)"),
+        (100, "divide by 100 (archives.unit: cm)"),
+        (0.01, "multiply by 100 (archives.unit)"),
+        (0.2, "are these image coordinates?"),
+    ],
 )
 def test_coordinates_that_are_not_metres_are_said(tmp_path, scale, unit):
     clips = [clip * scale for clip in people(KINECT_V2)]
     (line,) = said(tmp_path / "s", KINECT_V2, clips)
-    assert line.endswith(
-        f" m high, where a person is 0.5 to 2.5 m: are the coordinates {unit} instead of metres?"
-    )
+    assert line.endswith(f" m high, where a person is 0.5 to 2.5 m: {unit}")
 
 
 def test_where_joints_are_absent_a_low_body_is_of_metres(tmp_path):
@@ -156,9 +164,11 @@ def test_where_joints_are_absent_a_low_body_is_of_metres(tmp_path):
 def test_other_joints_than_the_layouts_are_said(tmp_path, seed):
     other = np.random.default_rng(seed).permutation(25)
     lines = said(tmp_path / "s", KINECT_V2, [clip[:, :, other] for clip in people(KINECT_V2)])
-    unlike = [line for line in lines if line.startswith("bones of the left and the right are ")]
+    unlike = [line for line in lines if line.startswith("bones are not the sensor's own (m): ")]
     assert len(unlike) == 1
-    assert unlike[0].endswith("; is kinect-v2 the layout of these recordings?")
+    assert unlike[0].endswith(
+        "; is kinect-v2 the sensor, and archives.joints the order of its joints?"
+    )
 
 
 def test_bones_are_named_whose_sides_are_unlike(tmp_path):
@@ -166,8 +176,10 @@ def test_bones_are_named_whose_sides_are_unlike(tmp_path):
     for clip in clips:
         clip[:, :, 13:16] += (clip[:, :, 13] - clip[:, :, 12])[:, :, None]  # a thigh twice as long
     (line,) = said(tmp_path / "s", KINECT_V1, clips)
-    assert line.startswith("bones of the left and the right are unlike (m): 13-12 0.")
-    assert line.count(" and ") == 2
+    assert line.startswith(
+        "bones of the left and the right are unlike (m): left knee to left hip 0."
+    )
+    assert line.count(", of the other side ") == 1
 
 
 def test_bones_are_named_that_change_and_are_not_those_of_the_hands(tmp_path):
@@ -178,7 +190,9 @@ def test_bones_are_named_that_change_and_are_not_those_of_the_hands(tmp_path):
             bone = clip[:, 0, joint] - clip[:, 0, parent]
             clip[:, 0, joint] = clip[:, 0, parent] + bone * slow
     (line,) = said(tmp_path / "s", KINECT_V2, clips)
-    assert line.startswith("bones change by more than half of their length: 10-9; is kinect-v2 ")
+    assert line.startswith(
+        "bones change by more than half of their length: right wrist to right elbow; "
+    )
 
 
 def test_joints_that_are_zero_in_every_clip_are_said_and_their_bones_are_not(tmp_path):
@@ -186,21 +200,26 @@ def test_joints_that_are_zero_in_every_clip_are_said_and_their_bones_are_not(tmp
     for clip in clips:
         clip[:, :, [7, 21]] = 0
     (line,) = said(tmp_path / "s", KINECT_V2, clips, absent=(7, 21))
-    assert line.startswith("joints zero in every clip, counted from 0: 7, 21; is kinect-v2 the ")
+    assert line == (
+        "absent, zero in every clip, and left out of heights and bones: left hand, left hand tip"
+    )
 
 
 # ---- From archives -------------------------------------------------------------------------------
 
 
 def prepared(folder, source, **settings):
-    """What is said of NTU's clips, and the store."""
+    """The summary of NTU's clips, the store, and the warnings."""
     job = Job(Recipe("ntu", KINECT_V2, 60, normal_form="released", **settings), [source])
     report = prepare(folder / "s.zarr", job, scratch=folder / "scratch")
-    return summary.summarise(folder / "s.zarr", report), store.read(folder / "s.zarr")
+    measures = summary.measure(folder / "s.zarr", KINECT_V2, report.absent_joints)
+    found = summary.summarise(folder / "s.zarr", report, measures)
+    lines = list(summary.warnings(found, measures, KINECT_V2))
+    return found, store.read(folder / "s.zarr"), lines
 
 
 def test_counts_are_those_of_one_clip_after_the_other(tmp_path):
-    found, clips = prepared(tmp_path, EDGE, max_frames=30)
+    found, clips, _ = prepared(tmp_path, EDGE, max_frames=30)
     kept = dropped = empty = cut = 0
     for path in sorted(EDGE.iterdir()):
         bodies = ntu.parse(path.read_bytes(), joints=25)
@@ -231,7 +250,7 @@ def test_the_paragraph_says_it_in_words(tmp_path):
     clips = list(people(KINECT_V1, clips=3))
     path = write(tmp_path / "s", KINECT_V1, clips, classes=2, label=[0, 0, 1])
     report = REPORT._replace(rule="energy", kept=3, dropped=1200, empty_frames=1)
-    found = summary.summarise(path, report)
+    found = summary.summarise(path, report, summary.measure(path, KINECT_V1))
     lengths = sorted(bone.length for bone in found.bones)
     frames = sorted(map(len, clips))
     assert summary.paragraph(found) == (
@@ -260,23 +279,10 @@ def test_rows_of_an_archive_that_are_other_joints_are_said(tmp_path):
     (tmp_path / "raw").mkdir()
     for number, clip in enumerate(people(KINECT_V1), 1):
         rows = np.zeros((len(clip), 25, 3))
-        rows[:, :20] = (clip[:, 0] + (0.3, 2.5, 0.9))[:, ::-1, [0, 2, 1]]
+        rows[:, :20] = (clip[:, 0] + (0.3, -2.5, 0.9))[:, ::-1, [0, 2, 1]] * (1, 1, -1)
         name = f"S001C001P{number:03}R001A001.skeleton"
         (tmp_path / "raw" / name).write_text(skeleton_text(rows))
-    found, _ = prepared(tmp_path, tmp_path / "raw")
-    lines = list(summary.warnings(found, KINECT_V2))
-    assert (
-        "joints zero in every clip, counted from 0: 20, 21, 22, 23, 24; is kinect-v2 the"
-        in lines[0]
-    )
-    assert "bones of the left and the right are unlike (m): " in lines[-1]
-
-
-REAL = Path(__file__).parents[2] / "shared" / "real" / "ntu"
-
-
-@pytest.mark.skipif(not REAL.exists(), reason=f"no {REAL}")
-def test_of_real_clips_nothing_is_said(tmp_path):
-    found, _ = prepared(tmp_path, REAL)
-    assert list(summary.warnings(found, KINECT_V2)) == []
-    assert 1.2 < found.height < 1.8
+    _, _, lines = prepared(tmp_path, tmp_path / "raw")
+    absent = "spine shoulder, left hand tip, left thumb, right hand tip, right thumb"
+    assert any(line.endswith(f"heights and bones: {absent}") for line in lines)
+    assert any(line.startswith("bones are not the sensor's own (m): ") for line in lines)

@@ -1,5 +1,6 @@
 """What all raw formats have: clips, the recordings they are cut from, and broken clips."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from skeletons.archives.archive import Member
 FARTHEST = 100.0  # metres from the sensor, which sees no skeleton beyond ten
 LARGEST_RAW = 1000 * FARTHEST  # which may be in millimetres
 OTHER_SENSOR = "is it another sensor (`layout`), or in need of `archives.joints`?"
+PERSON = (0.5, 2.5)  # metres from the lowest to the highest joint: a small child to a raised arm
 LONGEST = 18_000  # frames of a clip: ten minutes at the sensor's 30 a second
 
 
@@ -104,10 +106,12 @@ class Broken(NamedTuple):
 
 
 def listed(broken: Sequence[Broken]) -> list[str]:
-    """Broken clips for a message: the first of each reason, a line each, and how many more."""
+    """Broken clips for a message: the first of each reason, a line each, and how many more, whose
+    reasons differ in numbers at most.
+    """
     same: dict[str, list[Broken]] = {}
     for entry in broken:
-        same.setdefault(entry.reason, []).append(entry)
+        same.setdefault(re.sub(r"[\d.,]*\d", "0", entry.reason), []).append(entry)
     return [
         f"{first}; {len(more):,} more like it" if more else f"{first}"
         for first, *more in same.values()
@@ -117,3 +121,20 @@ def listed(broken: Sequence[Broken]) -> list[str]:
 def counted(number: int, noun: str) -> str:
     """A number of things for a message: "1 value", "2,000 values"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def unit_doubt(height: float) -> str:
+    """Why a body of this height in metres is no person, and the factor that would make one of it;
+    empty where it may be one.
+    """
+    low, high = PERSON
+    if low <= height <= high:
+        return ""
+    unit = "are these image coordinates?"
+    for factor in (10, 100, 1000):
+        if low <= height / factor <= high:
+            key = {100: "archives.unit: cm", 1000: "archives.unit: mm"}.get(factor, "archives.unit")
+            unit = f"divide by {factor:,} ({key})"
+        elif low <= height * factor <= high:
+            unit = f"multiply by {factor:,} (archives.unit)"
+    return f"where a person is {low} to {high} m: {unit}"

@@ -24,6 +24,7 @@ from skeletons.archives.recordings import (
     Outcome,
     Recording,
     Source,
+    unit_doubt,
 )
 from skeletons.clips.layout import Layout
 
@@ -204,9 +205,14 @@ def read(
         if distance.max() <= FARTHEST:
             yield clip, bodies
             continue
-        _, frame, joint = np.unravel_index(int(distance.argmax()), distance.shape)
+        body, frame, joint = np.unravel_index(int(distance.argmax()), distance.shape)
         far = f"joint {joint + 1} in frame {frame + 1} is {distance.max():,.0f} m"
-        allowed = f"where {FARTHEST:.0f} m is the most: what is their unit (archives.unit)?"
+        place = bodies[body, frame]
+        away = np.median(np.linalg.norm(place - np.median(place, axis=0), axis=1))
+        doubt = unit_doubt(4 * float(away) * metres)  # about the body's height
+        allowed = f"where {FARTHEST:.0f} m is the most" + (
+            f"; a body is large, {doubt}" * bool(doubt)
+        )
         yield clip, BrokenClip(f"{far} from the sensor, {allowed}")
 
 

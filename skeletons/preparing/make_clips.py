@@ -188,26 +188,28 @@ def read_group(
     clips: list[tuple[Clip, int, int]] = []
     broken: list[Broken] = []
     counts = Counts(0, 0, 0, [False] * layout.joints)
-    if formats.is_prepared(recipe.format) and isinstance(layout.centre, int):
-        counts.seen[layout.centre] = True  # there it is the origin
+    prepared = formats.is_prepared(recipe.format) or recipe.normal_form == "upright"
+    if prepared and isinstance(layout.centre, int):
+        counts.seen[layout.centre] = True  # the origin, without which `upright` has no clip
     parts = [np.empty((0, layout.bodies, layout.joints, 3), np.float32)]
     for recording in recordings:
         for made in make_clips(recording, recipe, root=root):
             if isinstance(made, Broken):
                 broken.append(made)
             elif keep:
-                counts = counts.plus(_count(made.dropped, made.bodies, counts.seen))
+                counts = counts.plus(_count(made, counts.seen))
                 parts.append(made.frames)
                 clips.append((made.clip, made.raw_frames, len(made.frames)))
     return Group(clips, broken, counts), np.concatenate(parts)
 
 
-def _count(dropped: int, bodies: NDArray[np.float64], seen: list[bool]) -> Counts:
-    """The counts of a clip of which `bodies` (M, T, V, 3) are kept; joints are not looked for once
-    all are `seen`.
+def _count(made: Window, seen: list[bool]) -> Counts:
+    """The counts of a clip; joints are not looked for once all are `seen`. In the recording or in
+    normal form, for a joint may be the origin of either.
     """
-    present = np.asarray(bodies.any(axis=(2, 3)))
+    present = np.asarray(made.bodies.any(axis=(2, 3)))
     if not all(seen):
-        seen = np.asarray(bodies.any(axis=(0, 1, 3))).tolist()
+        recorded, formed = (np.asarray(x.any(axis=(0, 1, 3))) for x in (made.bodies, made.frames))
+        seen = (recorded | formed).tolist()
     empty_frames = present.shape[1] - int(np.count_nonzero(present.any(axis=0)))
-    return Counts(int(np.count_nonzero(present.any(axis=1))), dropped, empty_frames, seen)
+    return Counts(int(np.count_nonzero(present.any(axis=1))), made.dropped, empty_frames, seen)

@@ -1,31 +1,40 @@
-"""What a dataset turned out to be once it is prepared, and what cannot be people of its layout.
+"""What a dataset turned out to be once it is prepared, and what of it cannot be right.
 
-Counts are of all clips. Bodies are measured in at most `CLIPS` of them, spread over the whole
-dataset, so that neither the time nor the memory grows with it.
+All clips are measured, so that a single wrong one is found. Heights and bones of the summary are
+of at most `CLIPS` of them, spread over the whole dataset.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
 from machine.host.checked import Group
-from skeletons.archives.recordings import counted
+from skeletons.archives.recordings import PERSON, counted, unit_doubt
 from skeletons.clips import store
-from skeletons.clips.layout import Layout
+from skeletons.clips.layout import Joints, Layout
 from skeletons.preparing.job import Report
 
-CLIPS, RUN = 512, 16  # clips that are measured, of which this many lie one after the other
+CLIPS, RUN = 512, 16  # clips of the summary, of which this many lie one after the other
+AT_ONCE = 128  # clips in memory
 MOMENTS = 32  # frames of a clip that are measured, evenly spaced
 PARTS = 4  # of a clip, in each of which a bone has a median length, which noise hardly changes
-PERSON = (0.5, 2.5)  # metres from the lowest to the highest joint: a small child to a raised arm
 UNLIKE = 0.5  # of a bone's length: sensors do not err so, but for fingers and hips, which are not
 LONG = 0.1  # of the body's height
-_UNITS = {"millimetres": 1000, "centimetres": 100}
+SHORT = 0.6  # of the median bone
+# Of eight real datasets no clip is further from the others than 0.21, nor a dataset from the rest
+# pose of its sensor than 0.15; with permuted joints nearly all are beyond 0.3.
+OTHER = 0.25
+SIZES = (0.4, 2.5)  # times as large as the others: a small child among adults, and the reverse
+FLAT = 0.01  # smallest extent of a body, as a part of its largest: of real ones at least 0.07
+LEAN, FEW = 60, 0.01  # degrees; of the clips, which the released rule tips in any dataset
+BEHIND = 0.02  # of the trunk
+MIRRORED = 0.75  # of the clips: feet are behind ankles in 3 % of real clips at most
+NAMED = 5  # clips of a line
 
 
 @dataclass(frozen=True)
@@ -68,12 +77,40 @@ class Summary:
     bones: tuple[Bone, ...]  # of the first bodies
 
 
-def summarise(path: Path, report: Report) -> Summary:
+class Measures(NamedTuple):
+    """Measures of the first bodies of the N clips in normal form, but for `change` and `depth`
+    medians over `MOMENTS` frames of the clip. What is not seen is NaN: a joint in a frame where it
+    is zero, and one that is zero in every clip.
+    """
+
+    names: NDArray[Any]  # of the clips
+    height: NDArray[np.float64]  # (N,) metres from the lowest to the highest joint
+    length: NDArray[np.float64]  # (N, B) metres of the bones
+    change: NDArray[np.float64]  # (N, B) range of medians of `PARTS` parts, to the median of all
+    lean: NDArray[np.float64]  # (N,) degrees from z to the trunk; those of frame 0 where less
+    head: NDArray[np.float64]  # (N,) metres of the head above the feet, or the hips
+    ahead: NDArray[np.float64]  # (N,) feet before ankles, or hands before shoulders, to the trunk
+    depth: NDArray[np.float64]  # (N,) the smallest extent of the body to its largest
+
+
+def measure(path: Path, layout: Layout, absent: tuple[int, ...] = ()) -> Measures:
+    """The measures of all clips of a store; joints `absent` are zero in every clip."""
+    group, measured = Group(path), []
+    offsets = group.read("offsets")
+    for start in range(0, len(offsets) - 1, AT_ONCE):
+        ends = offsets[start : start + AT_ONCE + 1]
+        first = group.read("frames", slice(ends[0], ends[-1]))[:, 0]
+        moments = np.linspace(ends[:-1], ends[1:] - 1, MOMENTS) - ends[0]
+        measured.append(_measure(first[np.rint(moments).astype(int)], layout, absent))
+    return Measures(group.read("name"), *map(np.concatenate, zip(*measured, strict=True)))
+
+
+def summarise(path: Path, report: Report, measures: Measures) -> Summary:
     """The summary of the store that `prepare` wrote with this report."""
     clips = store.read(path, frames=False)
-    heights, lengths, changes = measure(path, absent=report.absent_joints)
     subjects = np.unique(clips.subject, return_counts=True)[1] if clips.subject.any() else None
-    middle = [_median(values) for values in (lengths, changes)]
+    some = _some(len(clips))
+    middle = [_median(values[some]) for values in (measures.length, measures.change)]
     return Summary(
         clips=len(clips),
         clips_per_class=_spread(np.bincount(clips.label, minlength=clips.classes)),
@@ -85,35 +122,13 @@ def summarise(path: Path, report: Report) -> Summary:
         rule=report.rule,
         frames_without_body=report.empty_frames,
         absent_joints=report.absent_joints,
-        measured=len(heights),
-        height=_known(_median(heights)),
+        measured=len(some),
+        height=_known(_median(measures.height[some])),
         bones=tuple(
             Bone(joint, parent, _known(length), _known(change))
             for (joint, parent), length, change in zip(clips.layout.bones, *middle, strict=True)
         ),
     )
-
-
-def measure(
-    path: Path, *, absent: tuple[int, ...] = ()
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Heights (N,) in metres of the first bodies of the N clips that are measured, lengths (N, B)
-    in metres of their bones, and by what part of it (N, B) these change; NaN where not seen.
-
-    Heights and lengths are medians over `MOMENTS` frames of the clip. A change is the largest of
-    the `PARTS` medians of a clip's parts less the smallest, over the median of all. A joint is not
-    seen in a frame where it is zero, and never if it is one of `absent`.
-    """
-    group = Group(path)
-    layout, offsets = store.layout(group), group.read("offsets")
-    measured = []
-    for start, end in _runs(len(offsets) - 1):
-        ends = offsets[start : end + 1]
-        first = group.read("frames", slice(ends[0], ends[-1]))[:, 0]
-        moments = np.linspace(ends[:-1], ends[1:] - 1, MOMENTS) - ends[0]
-        measured.append(_measure(first[np.rint(moments).astype(int)], layout, absent))
-    heights, lengths, changes = (np.concatenate(parts) for parts in zip(*measured, strict=True))
-    return heights, lengths, changes
 
 
 def paragraph(summary: Summary) -> str:
@@ -134,44 +149,108 @@ def paragraph(summary: Summary) -> str:
     )
 
 
-def warnings(summary: Summary, layout: Layout) -> Iterator[str]:
-    """What cannot be of people of this layout, a line each."""
-    doubt = f"is {layout.name} the layout of these recordings?"
-    (low, high), height = PERSON, summary.height or 0.0
-    part = height < low and summary.absent_joints  # of a person
-    if summary.height is not None and not low <= height <= high and not part:
-        units = (unit for unit, of in _UNITS.items() if low <= height / of <= high)
-        yield (
-            f"a body is {height:,.4g} m high, where a person is {low} to {high} m: are the "
-            f"coordinates {next(units, 'image units')} instead of metres?"
+def warnings(summary: Summary, measures: Measures, layout: Layout) -> Iterator[str]:
+    """What cannot be right, a line each: of the whole dataset, then of single clips."""
+
+    def those(clips: NDArray[np.bool_]) -> str:
+        names = measures.names[clips]
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+        return (
+            f"in {len(names):,} of {counted(len(clips), 'clip')}: {', '.join(names[:NAMED])}{more}"
         )
+
+    doubt = f"is {layout.name} the sensor, and archives.joints the order of its joints?"
+    height = summary.height or PERSON[0]
+    part = height < PERSON[0] and summary.absent_joints  # of a person
+    if (unit := unit_doubt(height)) and not part:
+        yield f"a body is {height:,.4g} m high, {unit}"
     if summary.absent_joints:
-        joints = ", ".join(map(str, summary.absent_joints))
-        yield f"joints zero in every clip, counted from 0: {joints}; {doubt}"
+        joints = ", ".join(map(layout.called, summary.absent_joints))
+        yield f"absent, zero in every clip, and left out of heights and bones: {joints}"
+    flat = measures.depth < FLAT
+    if flat.any():
+        yield f"bodies are flat, as in 2D, {those(flat)}"
+    if flat.mean() > UNLIKE:  # of which nothing else can be told
+        return
+    shape, size = _unlike(measures.length, _median(measures.length))
+    other = ~flat & (shape > OTHER)
+    if (lean := ~flat & ~other & (measures.lean > LEAN)).mean() > FEW:
+        yield (
+            f"the trunk is more than {LEAN} degrees off the vertical {those(lean)}; set "
+            "normal_form: upright, or archives.axes to those of a Kinect"
+        )
+    order = list(_order(summary, layout))
+    yield from (f"{line}; {doubt}" for line in order)
+    if (head := measures.head < 0).mean() > UNLIKE:
+        yield f"the head is below the feet or the hips {those(head)}; {doubt}"
+    elif (behind := measures.ahead < -BEHIND).mean() > MIRRORED and not order:
+        yield (
+            f"mirrored, with the feet or hands behind the body, {those(behind)}; does one of "
+            "archives.axes point the other way, or are left and right exchanged?"
+        )
+    if other.any():
+        yield f"joints are in another order than in the other clips {those(other)}"
+    if (large := ~flat & ~other & ((size < SIZES[0]) | (size > SIZES[1]))).any():
+        times = f"{np.median(size[large]):.2g} times as large as in the other clips"
+        yield f"bodies are {times} {those(large)}"
+
+
+def _order(summary: Summary, layout: Layout) -> Iterator[str]:
+    """Lines about bones that are not those of the layout's joints in its order."""
+    height, changing, unlike = summary.height or 0.0, [], []
+    place = {layout.swap[joint]: (-x, y, z) for joint, (x, y, z) in layout.rest} | dict(layout.rest)
+    if len(place) == layout.joints:
+        found = np.array([bone.length or np.nan for bone in summary.bones])
+        vectors = [np.subtract(place[joint], place[parent]) for joint, parent in layout.bones]
+        due = np.linalg.norm(vectors, axis=1)
+        shape, size = _unlike(found[None], due)
+        if shape[0] > OTHER:
+            far = [
+                f"{_called(bone, layout)} {length:.2f}, not {own:.2f}"
+                for bone, length, own in zip(summary.bones, found, due * size, strict=True)
+                if max(length, own) > LONG * height and not own / 2 < length < 2 * own
+            ]
+            yield f"bones are not the sensor's own (m): {'; '.join(far)}"
+            return
     lengths = {(b.joint, b.parent): b.length for b in summary.bones if b.length is not None}
-    changing, unlike = [], []
     for bone in summary.bones:
         length = bone.length or 0.0
         if length <= LONG * height:
             continue
         if (bone.change or 0.0) > UNLIKE:
-            changing.append(f"{bone.joint}-{bone.parent}")
-        twin, parent = layout.swap[bone.joint], layout.swap[bone.parent]
-        other = lengths.get((twin, parent), length)
+            changing.append(_called(bone, layout))
+        other = lengths.get((layout.swap[bone.joint], layout.swap[bone.parent]), length)
         if length > (1 + UNLIKE) * other:
-            unlike.append(
-                f"{bone.joint}-{bone.parent} {length:.2f} and {twin}-{parent} {other:.2f}"
-            )
+            unlike.append(f"{_called(bone, layout)} {length:.2f}, of the other side {other:.2f}")
     if changing:
-        yield f"bones change by more than half of their length: {', '.join(changing)}; {doubt}"
+        yield f"bones change by more than half of their length: {', '.join(changing)}"
     if unlike:
-        yield f"bones of the left and the right are unlike (m): {', '.join(unlike)}; {doubt}"
+        yield f"bones of the left and the right are unlike (m): {'; '.join(unlike)}"
+
+
+def _called(bone: Bone, layout: Layout) -> str:
+    return f"{layout.called(bone.joint)} to {layout.called(bone.parent)}"
+
+
+def _unlike(
+    lengths: NDArray[np.float64], others: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How unlike bones (N, B) are to others (B,) once they are as large: means (N,) of absolute
+    logarithms of ratios. And how many times as large they are (N,). Bones shorter than `SHORT`,
+    which sensors hardly see, count as that long.
+    """
+    ours, theirs = _median(lengths.T), _median(others)
+    relative = np.maximum(lengths.T / ours, SHORT)  # NaN stays
+    ratios = np.log(relative / np.maximum(others / theirs, SHORT)[:, None])
+    size = _median(ratios)
+    seen = np.maximum(np.isfinite(ratios).sum(axis=0), 1)
+    return np.nansum(abs(ratios - size), axis=0) / seen, np.exp(size) * ours / theirs
 
 
 def _measure(
     bodies: NDArray[np.float32], layout: Layout, absent: tuple[int, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What `measure` says of bodies (K, N, V, 3) at K moments of N clips."""
+) -> tuple[NDArray[np.float64], ...]:
+    """The `Measures`, but for names, of bodies (K, N, V, 3) at K moments of N clips."""
     metres = np.ascontiguousarray(rearrange(bodies, "k n joint c -> c k n joint"), np.float64)
     gone = (metres == 0).all(axis=0)
     if isinstance(layout.centre, int):  # which is at the origin of every other frame
@@ -188,15 +267,47 @@ def _measure(
     changes = np.full_like(middle, np.nan)
     ranges = np.fmax.reduce(parts) - np.fmin.reduce(parts)  # of those that are not NaN
     np.divide(ranges, middle, out=changes, where=middle > 0)
-    return _median(heights), middle, changes
+
+    def at(joints: Joints | list[int]) -> NDArray[np.float64]:
+        return metres[..., joints] if isinstance(joints, int) else metres[..., joints].mean(axis=-1)
+
+    (hips, neck), (left, right) = map(at, layout.up), map(at, layout.across)
+    trunk = neck - hips
+    feet, ankles = _joints(layout, "foot"), _joints(layout, "ankle")
+    hands = _joints(layout, "hand") or _joints(layout, "wrist")
+    heads = _joints(layout, "head") or _joints(layout, "nose")
+    head = (at(heads or layout.up[1]) - at(feet or ankles or layout.up[0]))[2]
+    limbs = 0 * trunk  # of a sensor without such names
+    if feet and ankles:
+        limbs = at(feet) - at(ankles)
+    elif hands:
+        limbs = at(hands) - (left + right) / 2
+    there = np.maximum((~gone).sum(axis=-1), 1)
+    centre = np.where(gone, 0, metres).sum(axis=-1) / there
+    centred = np.where(gone, 0, metres - centre[..., None])
+    spread = np.einsum("ckni,dkni->ncd", centred, centred)
+    extents = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0)).T
+    with np.errstate(invalid="ignore", divide="ignore"):  # of bodies that are not there
+        long = np.linalg.norm(trunk, axis=0)
+        lean = np.degrees(np.arccos(np.clip(trunk[2] / long, -1, 1)))
+        front = np.cross(trunk, right - left, axis=0)
+        ahead = (limbs * front).sum(axis=0) / np.linalg.norm(front, axis=0) / long
+        depth = extents[0] / extents[2]
+    leans = np.fmin(lean[0], _median(lean))
+    return _median(heights), middle, changes, leans, _median(head), _median(ahead), depth
 
 
-def _runs(clips: int) -> list[tuple[int, int]]:
-    """Clips that are measured: the first of a run and the one after its last."""
-    starts = np.arange(0, clips, RUN)
-    if clips > CLIPS:
-        starts = np.rint(np.linspace(0, clips - RUN, CLIPS // RUN)).astype(int)
-    return [(start, min(start + RUN, clips)) for start in starts.tolist()]
+def _joints(layout: Layout, part: str) -> list[int]:
+    """The joints of a part of the body, by the last word of their names."""
+    return [joint for joint, name in enumerate(layout.names) if name.split()[-1] == part]
+
+
+def _some(clips: int) -> NDArray[np.int64]:
+    """The clips of the summary."""
+    if clips <= CLIPS:
+        return np.arange(clips)
+    starts = np.rint(np.linspace(0, clips - RUN, CLIPS // RUN)).astype(int)
+    return np.add.outer(starts, np.arange(RUN)).ravel()
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
