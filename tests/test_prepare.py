@@ -24,9 +24,11 @@ from errors import UserError
 from skeletons.archives.archive import ArchiveError, Member
 from skeletons.archives.recordings import Broken, Clip, Recording
 from skeletons.clips import store
+from skeletons.preparing import workers
 from skeletons.preparing.job import BrokenClips, Job, Plan, _leave_out
 from skeletons.preparing.job import prepare as prepare_job
 from skeletons.preparing.make_clips import Recipe
+from skeletons.preparing.workers import start_workers
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -298,6 +300,7 @@ from pathlib import Path
 sys.path[:0] = {folders!r}
 from test_prepare import arguments, prepare, slowly
 from skeletons.clips import store
+from skeletons.preparing import workers
 store.encode_shard = slowly(store.encode_shard)
 if __name__ == "__main__":
     folder, source, executor = sys.argv[1:]
@@ -564,6 +567,101 @@ def test_a_dask_cluster_writes_the_same_bytes(tmp_path, clips, expected):
         address = cluster.scheduler_address
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, executor=address))
     assert tree(tmp_path / "out.zarr") == expected
+
+
+@pytest.fixture
+def dask(tmp_path):
+    """A Dask scheduler's address and process, a checkout, and a function that starts a worker of
+    it and returns when that has joined.
+    """
+    distributed = pytest.importorskip("distributed")
+    checkout, file = tmp_path / "checkout", tmp_path / "scheduler.json"
+    for name in ("skeletons", "machine"):
+        shutil.copytree(ROOT / name, checkout / name)
+    shutil.copy(ROOT / "errors.py", checkout)
+    with contextlib.ExitStack() as processes:
+
+        def run(command, *options):
+            module = f"distributed.cli.dask_{command}"
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    module,
+                    *options,
+                    "--no-dashboard",
+                    "--scheduler-file",
+                    file,
+                ],
+                cwd=checkout,
+                env={**os.environ, "PYTHONPATH": str(checkout)},
+                stderr=subprocess.DEVNULL,
+            )
+            processes.callback(process.wait)
+            processes.callback(process.kill)
+            return process
+
+        def start_worker():
+            with distributed.Client(address) as client:
+                known = len(client.nthreads())
+                process = run("worker", "--no-nanny", "--nthreads", "1")
+                client.wait_for_workers(known + 1)
+            return process
+
+        scheduler = run("scheduler", "--host", "127.0.0.1", "--port", "0")
+        wait_until(lambda: file.exists() and file.read_text().endswith("}"))
+        address = json.loads(file.read_text())["address"]
+        yield address, scheduler, checkout, start_worker
+
+
+def test_a_dask_worker_of_other_code_is_refused(tmp_path, clips, expected, dask):
+    """The code that it holds counts, not the file, and so for a worker that joins later."""
+    address, _, checkout, start_worker = dask
+    settings = arguments(tmp_path, clips, executor=address)
+    first = start_worker()
+    prepare(tmp_path / "out.zarr", **settings)
+    with (checkout / "skeletons/preparing/normalise.py").open("a") as file:
+        file.write("# edited\n")
+    prepare(tmp_path / "again.zarr", **settings)
+    assert tree(tmp_path / "out.zarr") == tree(tmp_path / "again.zarr") == expected
+    refused = pytest.raises(UserError, match=r"Dask worker tcp://.* has other code.*: restart it")
+    recipe = Recipe("ntu", KINECT_V2, 60, normal_form="released", keepbits=None)
+    with start_workers(address, 1) as reading:
+        start_worker()
+        first.kill()
+        with refused:
+            reading.result(reading.submit([], recipe, tmp_path, True))
+    with refused:
+        prepare(tmp_path / "other.zarr", **settings)
+
+
+def test_a_dask_cluster_without_workers_is_said_and_is_the_end(
+    tmp_path, clips, dask, monkeypatch, capsys
+):
+    address, _, _, start_worker = dask
+    monkeypatch.setattr(workers, "SAID", 1)
+    monkeypatch.setattr(workers, "ENDED", 3)
+    none = pytest.raises(UserError, match=r"had no worker for 3 seconds; .* parts are kept$")
+    with none:
+        prepare(tmp_path / "out.zarr", **arguments(tmp_path, clips, executor=address))
+    assert capsys.readouterr().err == f"executor '{address}' has no worker: waiting for one\n"
+    worker = start_worker()
+    with none, start_workers(address, 1) as reading:
+        worker.kill()
+        worker.wait()
+        reading.result(reading.submit())
+
+
+def test_a_dask_scheduler_that_is_gone_is_said_in_a_line(dask, capfd):
+    address, scheduler, _, start_worker = dask
+    start_worker()
+    gone = pytest.raises(UserError, match=r"the Dask scheduler is gone; .* parts are kept$")
+    with gone as error, start_workers(address, 1) as reading:
+        task = reading.submit()
+        scheduler.kill()
+        reading.result(task)
+    assert "\n" not in str(error.value)
+    assert not capfd.readouterr().err
 
 
 @pytest.fixture

@@ -11,17 +11,14 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numcodecs
 import numpy as np
-import zarr
 from filelock import FileLock
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from errors import UserError
@@ -30,8 +27,8 @@ from skeletons import formats
 from skeletons.archives import archive
 from skeletons.archives.recordings import Broken, Clip, Recording, Source, counted, listed
 from skeletons.clips import store
-from skeletons.preparing.make_clips import Counts, Group, Recipe, read_group
-from skeletons.preparing.workers import start_workers
+from skeletons.preparing.make_clips import Counts, Group, Recipe
+from skeletons.preparing.workers import CODE, Workers, start_workers
 from skeletons.preparing.writer import Writer
 
 GROUP = 24 << 20  # bytes of text that a worker reads at a time
@@ -117,7 +114,7 @@ def prepare(
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         # Before the plan, of which forked workers would hold copies.
-        with start_workers(executor, workers) as (executing, slots), FileLock(f"{work}.lock"):
+        with start_workers(executor, workers) as reading, FileLock(f"{work}.lock"):
             plan = _plan(job)
             writer = Writer(
                 work / _identity(job, plan),
@@ -125,7 +122,7 @@ def prepare(
                 keepbits=job.recipe.keepbits,
                 shard=job.shard,
             )
-            groups = _read(job, plan, writer, executing, slots)
+            groups = _read(job, plan, writer, reading)
             try:
                 report = _report(job, plan, groups)
             except UserError:
@@ -249,15 +246,9 @@ def _report(job: Job, plan: Plan, groups: list[Group]) -> Report:
 
 
 def _identity(job: Job, plan: Plan) -> str:
-    """A hash of all that determines the result: parameters, data, and the code of this package but
-    the generators of synthetic archives.
-    """
+    """A hash of all that determines the result: parameters, data, code and versions."""
     digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for path in sorted(root.glob("[!_s]*/*.py")):
-        digest.update(f"{path.relative_to(root)}".encode() + path.read_bytes())
-    versions = (np.__version__, zarr.__version__, numcodecs.__version__)
-    digest.update(repr((versions, job.recipe, job.group, job.shard)).encode())
+    digest.update(repr((CODE, job.recipe, job.group, job.shard)).encode())
     for member, clips in plan.recordings:
         digest.update(repr((member.name, member.size, member.stamp, clips)).encode())
     return digest.hexdigest()[:16]
@@ -276,7 +267,7 @@ def _cut(recordings: list[Recording], size: int) -> list[list[Recording]]:
     return groups
 
 
-def _read(job: Job, plan: Plan, writer: Writer, executing: Executor, slots: int) -> list[Group]:
+def _read(job: Job, plan: Plan, writer: Writer, reading: Workers) -> list[Group]:
     """All groups, of which `slots` at once are read or wait for an earlier one. Once a clip is
     broken that stops the work, others are only looked for.
     """
@@ -284,14 +275,14 @@ def _read(job: Job, plan: Plan, writer: Writer, executing: Executor, slots: int)
     found = list(writer.groups)
     stops = job.on_error == "stop" and any(b.stops for b in [*plan.unusable, *_broken(found)])
     waiting = deque(groups[len(found) :])
-    pending: deque[Future[tuple[Group, NDArray[np.float32]]]] = deque()
+    pending: deque[Any] = deque()
     clips = [sum(len(recording.clips) for recording in group) for group in groups]
     with tqdm(total=sum(clips), initial=sum(clips[: len(found)]), unit="clip", disable=None) as bar:
         while waiting or pending:
-            while waiting and len(pending) < slots:
+            while waiting and len(pending) < reading.slots:
                 task = waiting.popleft(), job.recipe, Path.cwd(), not stops
-                pending.append(executing.submit(read_group, *task))
-            group, frames = pending.popleft().result()
+                pending.append(reading.submit(*task))
+            group, frames = reading.result(pending.popleft())
             if not stops:
                 writer.add(group, frames)
             stops |= job.on_error == "stop" and any(entry.stops for entry in group.broken)
