@@ -4,7 +4,8 @@ import contextlib
 import json
 import pickle
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,7 +19,8 @@ from skeletons.clips import store
 from skeletons.clips.layout import Layout
 from skeletons.formats import msraction3d
 from skeletons.preparing.job import Job, Report, prepare
-from skeletons.preparing.make_clips import Recipe
+from skeletons.preparing.make_clips import Recipe, read_group
+from skeletons.preparing.workers import Workers
 
 NAME, CLASSES = "S001C001P001R001A001", 60
 Bodies = NDArray[np.floating]
@@ -26,7 +28,8 @@ Bodies = NDArray[np.floating]
 
 def prepared(folder: Path, job: Job) -> tuple[Report, store.Clips]:
     """The report on a job and its clips, which this process makes."""
-    here = contextlib.nullcontext((ThreadPoolExecutor(1), 2))
+    pool = ThreadPoolExecutor(1)
+    here = contextlib.nullcontext(Workers(partial(pool.submit, read_group), Future.result, 2))
     with mock.patch("skeletons.preparing.job.start_workers", return_value=here):
         report = prepare(folder / "out.zarr", job, scratch=folder / "scratch")
     return report, store.read(folder / "out.zarr")

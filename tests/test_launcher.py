@@ -14,26 +14,37 @@ RUN = """
 import os, sys
 from pathlib import Path
 import numpy as np, torch
-from experiment.workflow import dvc_process
+from experiment.workflow import console, dvc_process
 from learning.training.randomness import batches
 from learning.training.checkpoint import Checkpoint
 from learning.training.loop import Step, train
 from learning.training.settings import SGD
+from machine.devices import distributed
 
+distributed.join("cpu")
 torch.set_num_threads(1)
 weight = torch.nn.Linear(1, 1)
+network = distributed.parallel(weight)
+last = distributed.rank() == int(os.environ.get("WORLD_SIZE", 1)) - 1
 step = 0
 
 def loss(clips, epoch):
     global step
     step += 1
-    Path("step").write_text(f"{os.getpid()} {step}")
-    return weight(torch.ones(1, 1)).square().mean(), {}
+    if last:
+        Path("step").write_text(f"{os.getpid()} {step}")
+    return network(torch.ones(1, 1)).square().mean(), {}
 
 folder = Path(os.environ.get("DVC_ROOT", ""), ".scratch")
-checkpoint = Checkpoint(folder / "run-0.pt", minutes=60, abandoned=dvc_process.gone())
+checkpoint = Checkpoint(
+    folder / "run-0.pt",
+    minutes=60,
+    writes=distributed.rank() == 0,
+    abandoned=dvc_process.gone(),
+)
 loader = batches(np.arange(1000), batch=4, seed=0, drop_last=True)
-train(Step(loss), weight, loader, sgd=SGD(epochs=10**6, lr=1e-9), seed=0, checkpoint=checkpoint)
+sgd = SGD(epochs=10**6, lr=1e-9)
+console.run(lambda: train(Step(loss), weight, loader, sgd=sgd, seed=0, checkpoint=checkpoint))
 """
 # Stands for `dvc`: runs the command that it is given, in a shell, and waits.
 DVC = "import subprocess, sys\nsubprocess.run(sys.argv[1:])\n"
@@ -86,8 +97,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks at pro
         ("sh", "-c", '"$PYTHON" run.py'),
         ("sh", "-c", '"$PYTHON" run.py; true'),
         ("sh", "-c", 'sh -c "\\"$PYTHON\\" run.py; true"; true'),
+        ("torchrun", "--standalone", "--nproc-per-node=2", "run.py"),
     ],
-    ids=["exec", "shell", "launcher"],
+    ids=["exec", "shell", "launcher", "torchrun"],
 )
 def test_a_run_whose_dvc_is_killed_saves_and_ends(
     tmp_path: Path, command: tuple[str, ...], number: int
@@ -100,7 +112,9 @@ def test_a_run_whose_dvc_is_killed_saves_and_ends(
     finally:
         if not ends(trains, 0.1):
             os.kill(trains, signal.SIGKILL)
-    assert "Stopped: stopped before step" in (tmp_path / "stderr").read_text()
+    said = (tmp_path / "stderr").read_text()
+    assert said.count("run: stopped before step") == 1
+    assert "[rank" not in said  # a traceback's lines
     assert len(list((tmp_path / ".scratch").glob("run-*.pt"))) == 1
 
 

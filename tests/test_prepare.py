@@ -426,7 +426,7 @@ def test_a_whole_store_is_not_made_again(tmp_path, clips, expected, monkeypatch)
     with pytest.raises(Killed):
         prepare(tmp_path / "out.zarr", **settings)
     monkeypatch.undo()
-    for work in ("job.read_group", "writer.store.encode_shard"):
+    for work in ("workers.read_group", "writer.store.encode_shard"):
         monkeypatch.setattr(f"skeletons.preparing.{work}", killed)
     prepare(tmp_path / "out.zarr", **settings)
     assert tree(tmp_path / "out.zarr") == expected

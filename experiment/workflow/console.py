@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -36,7 +37,8 @@ def say(title: str, work: Callable[[], str]) -> None:
     """Prints what `work` returns.
 
     A user's mistake, a file that is not there or a full disk ends the program with what to do about
-    it; anything else is a fault of the program and keeps its traceback.
+    it, and so do processes that train together when one of them has ended, which says why; anything
+    else is a fault of the program and keeps its traceback.
     """
     try:
         if said := work():
@@ -45,3 +47,8 @@ def say(title: str, work: Callable[[], str]) -> None:
         sys.exit(f"{title}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{title}: interrupted")
+    except RuntimeError as error:
+        if not re.search("gloo/transport|ncclRemoteError", str(error)):
+            raise
+        first = os.environ.get("RANK", "0") == "0"
+        sys.exit(f"{title}: another process of the run has ended; run again" if first else 1)
