@@ -1,5 +1,6 @@
 """The training loop: what it learns, what it saves, what it refuses."""
 
+import contextlib
 import math
 import os
 import resource
@@ -12,15 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layouts import KINECT_V2
 from torch import Tensor, nn
 
+from errors import UserError
 from experiment.running import scratch
+from learning.training.augment import Augmentations
 from learning.training.checkpoint import Checkpoint, Unsaved
-from learning.training.loop import FLAT, NotFinite, Step, train, unchanged
+from learning.training.device_clips import DeviceClips, Task
+from learning.training.loop import FLAT, NotFinite, Recipe, Step, train, unchanged
 from learning.training.optimiser import Optimiser
+from learning.training.pretrain import SCDNet, pretrain
 from learning.training.randomness import batches
 from learning.training.settings import SGD
 from machine.devices.reproducibility import computing
+from model.network.encoder import Encoder, Projector
 
 CLIPS = np.arange(10)
 SEED = 3
@@ -211,6 +218,32 @@ def test_a_loss_that_stays_the_same_is_said_once(
     said = capsys.readouterr().err
     expected = "epoch 4: the loss is 22.1963, as in the 4 epochs before: nothing is learnt\n"
     assert said == ("" if learns else expected)
+
+
+@pytest.mark.parametrize(
+    ("stream", "views", "refused"),
+    [
+        ("motion", {}, True),
+        ("joint", {}, False),
+        ("joint", {"spatial_mask": {"probability": 1.0, "joints": 25}}, True),
+        ("joint", {"temporal_mask": {"probability": 1.0, "blocks": 4, "masked": 4}}, True),
+        ("joint", {"temporal_mask": {"probability": 1.0, "blocks": 4, "masked": 3}}, False),
+    ],
+)
+def test_views_that_are_all_alike_are_refused(
+    stream: str, views: dict[str, Any], refused: bool
+) -> None:
+    """Of clips that stand still, each in another pose."""
+    poses = np.random.default_rng(0).normal(size=(6, 1, 2, 25, 3)).astype(np.float32)
+    clips = DeviceClips.unlabelled([np.repeat(pose, 20, axis=0) for pose in poses], KINECT_V2)
+    encoder = Encoder(parents=KINECT_V2.parents, frames=8, width=8, dim=16, heads=2)
+    network = SCDNet(Projector(encoder, projection=8), queue=4)
+    augmentations = Augmentations.of({"crop": {"min_frames": 8}, **views})
+    recipe = Recipe(sgd=sgd(1), batch=2, seed=SEED, augmentations=augmentations)
+    task = Task(clips, train=np.arange(6), test=np.arange(0), stream=stream)
+    alike = pytest.raises(UserError, match=f"^the {stream} views of 2 training clips are all alike")
+    with alike if refused else contextlib.nullcontext():
+        assert pretrain(network, task, recipe)
 
 
 def test_without_a_checkpoint_a_bad_loss_is_still_named() -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from errors import UserError
 from learning.training.checkpoint import Checkpoint
 from learning.training.device_clips import Task
 from learning.training.loop import Curve, Figures, Loss, Recipe, Step, train
@@ -44,7 +45,7 @@ def pretrain(
     A step of compiled encoders is replayed as a CUDA graph on a GPU that holds the clips' frames.
     `fill_queue` replaces the random vectors that the queues start with by keys of these clips, as
     the untrained key network gives them. Saves to `checkpoint` and continues from it as `train`
-    does, and raises what `batches` and `train` raise.
+    does, and raises what `batches` and `train` raise, and UserError if views are all alike.
     """
     clips, encoder = task.clips, network.query.encoder
     loader = batches(task.train, batch=recipe.batch, seed=recipe.seed, drop_last=True)
@@ -86,6 +87,13 @@ def pretrain(
             with dealt(batch) as (part, _):
                 network.warm_up_queue(views(part, epoch=-1).chunk(2)[1])
 
+    some = torch.as_tensor(task.train[:: -(-len(task.train) // recipe.batch)])
+    seen = views(some, epoch=-1)
+    if bool((seen == seen[0]).all()):
+        raise UserError(
+            f"the {task.stream} views of {len(some)} training clips are all alike, and nothing can "
+            "be learnt of them: do masks hide all of them, or do the clips stand still?"
+        )
     return train(
         Step(loss, inputs, replay, start),
         network,
