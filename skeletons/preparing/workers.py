@@ -94,8 +94,8 @@ def _dask(address: str) -> Iterator[Workers]:
             try:
                 return future.result(timeout=1)
             except TimeoutError:
-                if future.done():  # and the error is the task's own
-                    raise
+                if future.done():  # just now, or the error is the task's own
+                    return future.result()
             idle = 0 if client.scheduler_info()["workers"] else idle + 1
             if idle == SAID:
                 print(f"executor {address!r} has no worker: waiting for one", file=sys.stderr)
