@@ -29,7 +29,7 @@ def test_own_recordings(own: Clone, tmp_path: Path) -> None:
     archives = tmp_path / "recordings"
     archives.mkdir()
     archive.rename(archives / "mine.zip")
-    found = dict(blocks("docs/data.md", "yaml"))
+    found = dict(blocks("docs/bring.md", "yaml"))
     (own.path / "datasets/mine.yaml").write_text(found["file=datasets/mine.yaml"])
     added = yaml.safe_load(found["file=params.yaml"].replace("/data/recordings", str(archives)))
     own.change(added)
