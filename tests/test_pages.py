@@ -280,16 +280,19 @@ def test_python_runs(small: Clone, code: str) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=small.path, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_the_default_runs_table_is_that_of_the_commit(page: str) -> None:
+def test_the_default_runs_numbers_are_those_of_the_commit() -> None:
     """Not of the working tree, where `make` writes what this machine computes."""
     report = PROJECT.git("show", "HEAD:metrics/README.md")
+    readme = " ".join(text_of("README.md").split())
+    results = text_of("docs/results.md")
     for stream in ("joint", "bone", "motion"):
         rows = re.findall(rf"\| xsub \| {stream} \| (.*) \|", report)  # linear, retrieval
         given = [part for row in rows for part in (row.split()[0], row.split()[-1])]
-        assert f"| {stream} | {' | '.join(given)} |" in text_of(page)
+        assert f"| {stream} | {' | '.join(given)} |" in results
+        assert f"{stream} {given[0]} ({given[1]})" in readme
     (ensemble,) = re.findall(r"\| xsub \| 3 streams \| ([\d.]+)", report)
-    assert f"| 3 streams | {ensemble} |" in text_of(page)
+    assert f"| 3 streams | {ensemble} |" in results
+    assert f"three streams {ensemble}." in readme
 
 
 def test_the_readme_is_short() -> None:
