@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nwucla_archive
 import pytest
 from clone import ROOT, Clone
 
 from experiment.parameters import params
+from skeletons.preparing.normalise import NORMAL_FORMS
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "data/README.md"),
@@ -262,6 +264,16 @@ def test_benchmarks_start() -> None:
     said = PROJECT.shell(f"python -c '{first}' step")
     (figures,) = re.findall("^preset default, .* ours: (.*)$", said, re.MULTILINE)
     assert json.loads(figures)["cpu_ms"] > 0
+
+
+@pytest.mark.documents("python -m bench.normal_form nwucla archives")
+def test_the_upright_form_is_the_same_in_a_cameras_axes(tmp_path: Path) -> None:
+    nwucla_archive.write(tmp_path / "all_sqe.zip")
+    lines = PROJECT.shell(f"python -m bench.normal_form nwucla {tmp_path}").splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [
+        [form, axes, "72"] for form in NORMAL_FORMS for axes in ("sensor", "camera")
+    ]
+    assert lines[-2].split()[3:] == lines[-1].split()[3:]
 
 
 def test_the_lowest_versions_are_those_of_pyproject() -> None:
