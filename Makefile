@@ -30,8 +30,9 @@ wheels: .venv/installed ## fetch into .wheels what is needed on a machine that h
 	pip download --quiet --no-deps --only-binary=:all: $(PLATFORM) --dest .wheels --requirement .venv/wheels.txt
 
 # `dvc exp show` alone shows every parameter and file, too.
-experiments: .venv/installed ## list what experiments changed and what came of it; DROP='semi|transfer' leaves columns out
-	@dvc exp show --only-changed --drop 'Created|State|Executor|params.yaml|.*/$(if $(DROP),|.*($(DROP)))'
+# The columns of KEEP are matched from their beginning, so that `linear` is not stages/linear.py, too.
+experiments: .venv/installed ## list what experiments changed and what came of it; DROP='semi|transfer' leaves columns out, KEEP='linear|seed' all others
+	@dvc exp show --only-changed $(if $(KEEP),--drop '.*' --keep 'Experiment|$(KEEP)',--drop 'Created|State|Executor|params.yaml|.*/$(if $(DROP),|.*($(DROP)))')
 
 # The lowest versions are read off pyproject.toml, which has one requirement a line.
 test-lowest: export PATH := $(CURDIR)/.venv-lowest/bin:$(PATH)

@@ -442,11 +442,11 @@ def test_memory_does_not_grow_with_the_npz(tmp_path):
     assert peaks[1] < 1.2 * peaks[0]
 
 
-# ---- As docs/data.md says ------------------------------------------------------------------------
+# ---- As docs/bring.md says -----------------------------------------------------------------------
 
 
 def test_the_pages_script_and_dataset_run_through_the_stages(tmp_path, monkeypatch):
-    page = (ROOT / "docs/data.md").read_text()
+    page = (ROOT / "docs/bring.md").read_text()
     script = re.search(r"^```python\n(import csv\n.*?)^```$", page, re.DOTALL | re.MULTILINE)[1]
     described = re.search(r"^```yaml file=datasets/own.yaml\n(.*?)^```$", page, re.DOTALL | re.M)[1]
     monkeypatch.chdir(tmp_path)

@@ -1,11 +1,11 @@
 """Exported encoders give the encoder's features, of input that docs/exporting.md prepares."""
 
 import importlib
+import itertools
 import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from clone import ROOT, TINY, update
-from layouts import KINECT_V1, KINECT_V2
+from layouts import KINECT_V2
 from numpy.typing import NDArray
 
 from commands import export as command
@@ -24,8 +24,9 @@ from learning.training.device_clips import DeviceClips
 from learning.training.settings import STREAMS
 from model.exchange import portable
 from model.network.encoder import Encoder, load_encoder, save_encoder
+from skeletons import sensors
 from skeletons.clips.layout import Layout
-from skeletons.preparing.normalise import choose_bodies, normalise
+from skeletons.preparing.normalise import NORMAL_FORMS, choose_bodies, normalise
 
 RUN = "ntu60-xsub"
 PAGE = (ROOT / "docs/exporting.md").read_text()
@@ -40,8 +41,10 @@ def encoder() -> Encoder:
     return small.eval()
 
 
-def ours(bodies: NDArray[np.float64], layout: Layout, **view: Any) -> NDArray[np.float32]:
-    clips = DeviceClips.unlabelled([normalise(bodies, layout, "released")], layout)
+def ours(
+    bodies: NDArray[np.float64], layout: Layout, normal_form: str, **view: Any
+) -> NDArray[np.float32]:
+    clips = DeviceClips.unlabelled([normalise(bodies, layout, normal_form)], layout)
     found = evaluation_view(clips, torch.arange(1), **view)
     return found[0].numpy()
 
@@ -58,28 +61,41 @@ def prepare() -> Callable[..., Any]:
     return names["prepare"]
 
 
+def layout_of(form: str, sensor: str) -> Layout:
+    return sensors.layout(sensor, released=form == "released")
+
+
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("layout", [KINECT_V1, KINECT_V2], ids=lambda layout: layout.name)
+@pytest.mark.parametrize(
+    ("form", "sensor"),
+    [
+        *(("released", sensor) for sensor in ("kinect-v1", "kinect-v2")),
+        *(("upright", sensor) for sensor in ("kinect-v1", "kinect-v2", "mediapipe")),
+    ],
+)
 def test_the_page_prepares_input_as_we_do(
-    prepare: Callable[..., Any], layout: Layout, stream: str
+    prepare: Callable[..., Any], form: str, sensor: str, stream: str
 ) -> None:
-    random = np.random.default_rng(0)
+    random, layout = np.random.default_rng(0), layout_of(form, sensor)
     for absent in ([], [0, 1], [3], [9, 10], [0, 5, 10]):
         bodies = random.normal(size=(layout.bodies, 11, layout.joints, 3))
         bodies[:, absent] = 0
         bodies[:, :, 4] *= len(absent) % 2  # a joint that is absent in all frames
-        theirs = prepare(bodies, json.loads(json.dumps(asdict(layout))), 7, 0.9, stream)
-        expected = ours(bodies, layout, size=7, stream=stream, centre_crop=0.9)
+        bodies[:, 4, layout.centre] = 0
+        described = json.loads(json.dumps(layout.carried()))
+        theirs = prepare(bodies, described, 7, 0.9, stream, form)
+        expected = ours(bodies, layout, form, size=7, stream=stream, centre_crop=0.9)
         np.testing.assert_allclose(theirs, expected, atol=2e-5)
 
 
 def test_the_numbers_of_the_page_are_those_of_its_clip() -> None:
     bodies = choose_bodies(command.example(KINECT_V2), "energy", KINECT_V2.bodies)
-    (header,) = re.findall(r"^\| stream (.*)\|$", PAGE, re.MULTILINE)
+    (header,) = re.findall(r"^\| normal form, stream (.*)\|$", PAGE, re.MULTILINE)
     places = [tuple(map(int, place.split(","))) for place in header.split("|") if place.strip()]
-    for stream in STREAMS:
-        (row,) = re.findall(rf"^\| {stream} \| (.*) \|$", PAGE, re.MULTILINE)
-        found = ours(bodies, KINECT_V2, size=16, stream=stream, centre_crop=0.95)
+    for form, stream in itertools.product(NORMAL_FORMS, STREAMS):
+        (row,) = re.findall(rf"^\| {form}, {stream} \| (.*) \|$", PAGE, re.MULTILINE)
+        layout = layout_of(form, "kinect-v2")
+        found = ours(bodies, layout, form, size=16, stream=stream, centre_crop=0.95)
         assert [f"{found[place]:.4f}" for place in places] == row.split(" | ")
 
 
@@ -175,7 +191,10 @@ def test_a_run_is_exported_with_its_preparation(
     one = command.example(KINECT_V2)
     clip = prepare(
         [one[0], np.zeros_like(one[0])],
-        *(preparation[name] for name in ("layout", "frames", "centre_crop", "stream")),
+        *(
+            preparation[name]
+            for name in ("layout", "frames", "centre_crop", "stream", "normal_form")
+        ),
     )
     (features,) = session.run(["features"], {"clips": np.array([clip], np.float32)})
     np.testing.assert_allclose(features[0, :8], preparation["features_of_the_example"], atol=1e-4)

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import yaml
 from layouts import KINECT_V1, KINECT_V2
+from test_pages import blocks
 
 from errors import UserError
 from skeletons import sensors
 from skeletons.clips.layout import Joints, Layout
+from skeletons.formats import msraction3d
 
 SENSORS = sensors.names()
 
@@ -118,6 +120,19 @@ def test_a_file_is_a_sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (layout.parents, layout.swap) == ((0, 0, 1, 1, 1), (0, 1, 2, 4, 3))
     assert layout.centre == (3, 4)
     assert layout.order_of(["head", None, "hip", 1, 3, "right arm"]) == [2, 3, 0, 4, 5]
+
+
+def test_the_sensor_and_the_order_of_joints_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = blocks("docs/bring.md", "yaml")
+    described = yaml.safe_load(dict(page)["file=skeletons/sensors/coco.yaml"])
+    layout = own(tmp_path, described, monkeypatch)
+    assert layout.names == tuple(described["joints"])
+    assert layout.swap == (0, *(joint + 1 - 2 * (joint % 2 == 0) for joint in range(1, 17)))
+    (listed,) = [text for _, text in page if text.startswith("archives:\n  joints:")]
+    joints = yaml.safe_load(listed)["archives"]["joints"]
+    assert KINECT_V1.order_of(joints) == list(msraction3d.JOINTS)
 
 
 @pytest.mark.parametrize(("changed", "message"), FAULTS.values(), ids=FAULTS)

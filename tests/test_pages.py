@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nwucla_archive
 import pytest
 from clone import ROOT, Clone
 
 from experiment.parameters import params
+from skeletons.preparing.normalise import NORMAL_FORMS
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "data/README.md"),
@@ -264,6 +266,16 @@ def test_benchmarks_start() -> None:
     assert json.loads(figures)["cpu_ms"] > 0
 
 
+@pytest.mark.documents("python -m bench.normal_form nwucla archives")
+def test_the_upright_form_is_the_same_in_a_cameras_axes(tmp_path: Path) -> None:
+    nwucla_archive.write(tmp_path / "all_sqe.zip")
+    lines = PROJECT.shell(f"python -m bench.normal_form nwucla {tmp_path}").splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [
+        [form, axes, "72"] for form in NORMAL_FORMS for axes in ("sensor", "camera")
+    ]
+    assert lines[-2].split()[3:] == lines[-1].split()[3:]
+
+
 def test_the_lowest_versions_are_those_of_pyproject() -> None:
     """What `make test-lowest` installs; the installation itself needs a package registry."""
     lines = PROJECT.shell("make --dry-run test-lowest TORCH=2.13.0").splitlines()
@@ -280,16 +292,19 @@ def test_python_runs(small: Clone, code: str) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=small.path, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_the_default_runs_table_is_that_of_the_commit(page: str) -> None:
+def test_the_default_runs_numbers_are_those_of_the_commit() -> None:
     """Not of the working tree, where `make` writes what this machine computes."""
     report = PROJECT.git("show", "HEAD:metrics/README.md")
+    readme = " ".join(text_of("README.md").split())
+    results = text_of("docs/results.md")
     for stream in ("joint", "bone", "motion"):
         rows = re.findall(rf"\| xsub \| {stream} \| (.*) \|", report)  # linear, retrieval
         given = [part for row in rows for part in (row.split()[0], row.split()[-1])]
-        assert f"| {stream} | {' | '.join(given)} |" in text_of(page)
+        assert f"| {stream} | {' | '.join(given)} |" in results
+        assert f"{stream} {given[0]} ({given[1]})" in readme
     (ensemble,) = re.findall(r"\| xsub \| 3 streams \| ([\d.]+)", report)
-    assert f"| 3 streams | {ensemble} |" in text_of(page)
+    assert f"| 3 streams | {ensemble} |" in results
+    assert f"three streams {ensemble}." in readme
 
 
 def test_the_readme_is_short() -> None:

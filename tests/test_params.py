@@ -397,8 +397,8 @@ def comments(text: str) -> dict[str, str]:
 
 
 def bundled(file: Path) -> bool:
-    """Whether the dataset is one of the project's, which docs/data.md lists, not a user's own."""
-    return f"| `{file.stem}` |" in (ROOT / "docs/data.md").read_text()
+    """True if the dataset is one of the project's, which docs/bring.md lists, not a user's own."""
+    return f"| `{file.stem}` |" in (ROOT / "docs/bring.md").read_text()
 
 
 @pytest.mark.parametrize("file", [*filter(bundled, DATASETS)], ids=lambda path: path.stem)

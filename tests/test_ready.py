@@ -363,7 +363,7 @@ def test_annotations_that_cannot_be_used_are_named(tmp_path):
 
 PAGE = {
     notes.removeprefix("file="): text
-    for notes, text in blocks("docs/data.md", "yaml")
+    for notes, text in blocks("docs/formats.md", "yaml")
     if notes.startswith("file=datasets/ntu60-")
 }
 

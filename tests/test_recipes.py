@@ -29,7 +29,7 @@ def test_own_recordings(own: Clone, tmp_path: Path) -> None:
     archives = tmp_path / "recordings"
     archives.mkdir()
     archive.rename(archives / "mine.zip")
-    found = dict(blocks("docs/data.md", "yaml"))
+    found = dict(blocks("docs/bring.md", "yaml"))
     (own.path / "datasets/mine.yaml").write_text(found["file=datasets/mine.yaml"])
     added = yaml.safe_load(found["file=params.yaml"].replace("/data/recordings", str(archives)))
     own.change(added)
@@ -95,6 +95,28 @@ def test_an_edited_docstring_is_settled_without_a_run(own: Clone) -> None:
     own.shell(block_with("docs/experiments.md", "git add dvc.lock"))
     assert own.stale() == set()
     assert (own.path / "data/weights/ntu60-xsub.pt").stat().st_mtime_ns == weights
+
+
+@pytest.mark.documents(
+    "git merge other",
+    "git checkout --theirs dvc.lock metrics",
+    "git add dvc.lock metrics && git commit --no-edit",
+)
+def test_a_merge_of_branches_that_both_ran(own: Clone) -> None:
+    block = block_with("docs/sharing.md", "git merge other").replace("\ndvc repro\n", "\n")
+    merge, settle, commit = block.strip().split("\n")
+    base = own.git("rev-parse", "HEAD").strip()
+    for branch, change in (("other", {"retrieval": {"k": 3}}), ("ours", {"linear": {"lr": 0.01}})):
+        own.git("checkout", "-q", "-b", branch, base)
+        own.change(change)
+        own.dvc("repro")
+        own.git("commit", "-qam", branch)
+    assert "CONFLICT (content): Merge conflict in dvc.lock" in own.shell(merge, True)
+    own.shell(settle)
+    ran = own.ran("repro")
+    assert not {stage for stage in ran if stage.startswith(("pretrain", "embed"))}
+    own.shell(commit)
+    assert own.stale() == set()
 
 
 @pytest.mark.documents("dvc repro raw@ntu60", "dvc repro --pull --allow-missing")

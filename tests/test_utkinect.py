@@ -228,11 +228,11 @@ def plain(data):
 
 @pytest.fixture
 def shown_reader(monkeypatch):
-    """The name of the module that docs/data.md shows."""
-    code = dict(blocks("docs/data.md", "python"))["file=skeletons/formats/mine.py"]
+    """The name of the module that docs/formats.md shows."""
+    code = dict(blocks("docs/formats.md", "python"))["file=skeletons/formats/mine.py"]
     assert code.count("\n") <= 55
     module = ModuleType("mine")
-    exec(compile(code, "docs/data.md", "exec"), vars(module))
+    exec(compile(code, "docs/formats.md", "exec"), vars(module))
     monkeypatch.setattr(formats, "NAMES", (*formats.NAMES, "mine"))
     monkeypatch.setitem(sys.modules, "skeletons.formats.mine", module)
     return "mine"
