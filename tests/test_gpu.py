@@ -351,6 +351,7 @@ def test_every_stage_runs_and_one_process_of_torchrun(project: Path) -> None:
         "embed": ["ntu60-xsub"],
         "linear": ["ntu60-xsub"],
         "retrieval": ["ntu60-xsub"],
+        "floor": ["ntu60-xsub"],
         "semi": ["ntu60-xsub"],
         "transfer": ["ntu60-to-pku2"],
         "supervised": ["ntu60-xsub"],

@@ -286,7 +286,8 @@ def test_the_default_runs_table_is_that_of_the_commit(page: str) -> None:
     report = PROJECT.git("show", "HEAD:metrics/README.md")
     for stream in ("joint", "bone", "motion"):
         rows = re.findall(rf"\| xsub \| {stream} \| (.*) \|", report)  # linear, retrieval
-        given = [part for row in rows for part in (row.split()[0], row.split()[-1])]
+        cells = [row.split(" | ") for row in rows]
+        given = [part for row in cells for part in (row[0], *row[-2:])]
         assert f"| {stream} | {' | '.join(given)} |" in text_of(page)
     (ensemble,) = re.findall(r"\| xsub \| 3 streams \| ([\d.]+)", report)
     assert f"| 3 streams | {ensemble} |" in text_of(page)

@@ -56,8 +56,8 @@ def test_a_parameter_makes_stale_what_reads_it(clone: Clone) -> None:
                     readers.setdefault(name, set()).add(stage.split("@")[0])
     assert readers == {
         "params.yaml": {"check"},
-        "linear": {"linear"},
-        "retrieval": {"retrieval"},
+        "linear": {"linear", "floor"},
+        "retrieval": {"retrieval", "floor"},
         "semi": {"semi"},
         "transfer": {"transfer"},
         "supervised": {"supervised"},
@@ -83,7 +83,7 @@ def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
         described["protocols"]["xsub"]["train"]["subject"].append(3)
         file.write_text(yaml.safe_dump(described))
         stale = {name.split("@")[0] for name in clone.stale()}
-        assert stale == {"check", "pretrain", "embed", "semi", "supervised"} | pages
+        assert stale == {"check", "pretrain", "embed", "floor", "semi", "supervised"} | pages
 
 
 def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(small: Clone) -> None:
@@ -114,7 +114,7 @@ def test_a_changed_probe_and_an_ensemble_of_two_weighted_streams(clone: Clone) -
     ensembles = {"pair": {**pair, "weights": {"joint": 1, "bone": 3}}}
     clone.change({"linear": {"lr": 0.5}, "ensembles": ensembles})
     ran = {stage.split("@")[0] for stage in clone.ran("repro")}
-    assert ran == {"check", "linear", "ensemble", "run_page", "report"}
+    assert ran == {"check", "linear", "floor", "ensemble", "run_page", "report"}
     joint, bone = (
         zarr.open_group(clone.path / f"data/scores/{pair[stream]}.zarr", mode="r")
         for stream in ("joint", "bone")
