@@ -4,6 +4,7 @@ the accuracies that need no encoder.
 
 import torch
 
+from experiment import artifacts
 from experiment.artifacts import tables
 from experiment.parameters import params
 from experiment.running import inputs
@@ -11,14 +12,16 @@ from experiment.workflow import console
 from learning.probing.features import Viewing, extract
 from learning.probing.probes import Labelled, linear_probe, retrieval
 from learning.training.settings import SGD
+from model.network.encoder import load_encoder
 
 
 def main(run: str) -> str:
     p = params.read()
     task = inputs.load(p, p.runs[run])
     clips, device = task.clips, task.clips.device
+    given = p.runs[run].weights and load_encoder(artifacts.given(run)).architecture
     viewing = Viewing(
-        size=p.encoder.frames,
+        size=given["frames"] if given else p.encoder.frames,
         stream=task.stream,
         centre_crop=p.embed.centre_crop,
         batch=p.embed.batch,

@@ -19,7 +19,7 @@ def main(run: str) -> str:
     page = {
         "run": run,
         "synthetic": p.sources[described.dataset] == "synthetic",
-        **described.model_dump(),
+        **described.noted,
         "accuracies": [
             results_page.accuracy("linear", linear, floor),
             results_page.accuracy("retrieval", retrieval, floor),

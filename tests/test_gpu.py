@@ -347,6 +347,7 @@ def test_every_stage_runs_and_one_process_of_torchrun(project: Path) -> None:
         "synthetic": ["ntu60", "pku2"],
         "raw": ["ntu60", "pku2"],
         "prepare": ["ntu60", "pku2"],
+        "weights": ["ntu60-xsub"],
         "pretrain": ["ntu60-xsub"],
         "embed": ["ntu60-xsub"],
         "linear": ["ntu60-xsub"],

@@ -1,6 +1,7 @@
 """The pipeline as a user runs it: `dvc repro` in a fresh clone, at a scale of seconds."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(small: Clo
         with (small.path / sensors).open("a") as file:
             file.write("\n# A layout of mine.\n")
         ran = {stage.split("@")[0] for stage in small.ran("repro")}
-        assert ran == {"check", "synthetic", "prepare"}
+        assert ran == {"check", "synthetic", "prepare", "weights"}
     for path in added:
         path.unlink()
     small.git("checkout", "HEAD", "--", "dvc.lock")
@@ -125,6 +126,21 @@ def test_a_changed_probe_and_an_ensemble_of_two_weighted_streams(clone: Clone) -
     assert found["pair"] == pytest.approx(top1, abs=0.01)
     page = (clone.path / "metrics/README.md").read_text()
     assert "| pair | xsub | 1 joint, 3 bone |" in page
+
+
+def test_other_weights_under_the_same_path_are_taken_anew(small: Clone) -> None:
+    theirs = small.path.parent / "theirs.pt"
+    run = "ntu60-xsub"
+    shutil.copyfile(small.path / f"data/weights/{run}.pt", theirs)
+    with small.restored("params.yaml", "dvc.lock"):
+        small.change({"runs": {run: {"weights": str(theirs)}}})
+        assert {f"weights@{run}", f"pretrain@{run}"} <= small.ran("repro", f"pretrain@{run}")
+        assert small.ran("repro", f"pretrain@{run}") == set()
+        shutil.copyfile(small.path / f"data/epochs/{run}/none.txt", theirs.with_suffix(".new"))
+        theirs.with_suffix(".new").rename(theirs)
+        small.dvc("repro", f"pretrain@{run}", fails=True)
+    small.dvc("checkout")
+    assert small.ran("repro", f"pretrain@{run}") == {f"weights@{run}"}
 
 
 def test_a_run_is_a_function_of_its_parameters(small: Clone) -> None:

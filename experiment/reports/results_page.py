@@ -97,9 +97,12 @@ def evaluations(
     yield from beside(published, f"transfer-to-{dataset}", real)
 
     made = {run: found["weights"][run] for run in runs}
-    columns = next(iter(made.values()), ())
-    rows = [[run, *map(str, row.values())] for run, row in made.items()]
+    columns = [name for name in next(iter(made.values()), ()) if name != "from"]
+    rows = [[run, *(str(row[name]) for name in columns)] for run, row in made.items()]
     yield from section("What the weights were made on", ["run", *columns], rows)
+    for run, row in made.items():
+        if "from" in row:
+            yield f"{run} was not pretrained here: its weights come from {row['from']}."
 
 
 def beats_coordinates(kind: str, figures: Mapping[str, float], floor: Mapping[str, float]) -> bool:
