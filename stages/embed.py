@@ -43,6 +43,8 @@ def main(run: str) -> str:
         for side, indices in split.items()
     }
     made = {name: encoder.notes.get(name, "") for name in reproducibility.MADE_ON}
+    if "from" in encoder.notes:
+        made["from"] = encoder.notes["from"]
     tables.write_rows(f"metrics/weights/{run}.json", [made])
     path = artifacts.write_features(run, sides, classes=task.clips.classes)
     counts = " and ".join(f"{len(part)} clips" for part in split.values())

@@ -37,13 +37,15 @@ def main(run: str) -> str:
             print(f"pretrain {run}: {line}", file=sys.stderr)
 
     task = inputs.load(p, described, check=check, testless=True)
+    if described.weights:
+        return taken(p, run, task.clips.layout)
     device = task.clips.device
     reproducibility.deterministic(device)
     network = untrained(p, task.clips.layout).to(device)
     encoder = network.query.encoder
     checkpoint = scratch.checkpoint("pretrain", run, minutes=p.machine.checkpoint_minutes)
     kept = scratch.Kept(checkpoint, settings.keep_epochs)
-    notes = {**dict(described), **reproducibility.made_on(device)}
+    notes = {**described.noted, **reproducibility.made_on(device)}
     probe = linear_curve(
         encoder,
         task,
@@ -83,6 +85,17 @@ def main(run: str) -> str:
     tables.write_rows(f"metrics/pretrain/{run}.json", rows)
     checkpoint.remove()
     return f"{weights}: loss {curve[-1]['loss']:.3f} after {len(curve)} epochs"
+
+
+def taken(p: Params, run: str, layout: Layout) -> str:
+    """The weights of the run are those given: nothing is pretrained, the curve is empty."""
+    encoder = inputs.pretrained(p, run, layout, artifacts.given(run))
+    if distributed.rank() > 0:
+        return ""
+    save_encoder(encoder, artifacts.weights(run), **encoder.notes)
+    scratch.Kept(scratch.checkpoint("pretrain", run, minutes=0), ()).place(artifacts.epochs(run))
+    tables.write_rows(f"metrics/pretrain/{run}.json", [])
+    return f"{artifacts.weights(run)}: from {encoder.notes['from']}"
 
 
 def untrained(p: Params, layout: Layout) -> SCDNet:

@@ -32,7 +32,8 @@ def main() -> str:
         for run in p.runs
     }
     tables.write_json("metrics/summary.json", summary(found))
-    found["weights"] = {run: tables.read(f"metrics/weights/{run}.json")[0] for run in p.runs}
+    for kind in ("weights", "floor"):
+        found[kind] = {run: tables.read(f"metrics/{kind}/{run}.json")[0] for run in p.runs}
     page = results_page.page(p, found, published)
     atomic.write(Path("metrics/README.md"), page.encode())
     return f"metrics/README.md and metrics/summary.json: {len(p.runs)} runs"

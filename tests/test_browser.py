@@ -24,7 +24,8 @@ Open = Callable[..., Any]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages of a dataset and of runs: two of one protocol, and one of another."""
     folder = tmp_path_factory.mktemp("pages")
-    described = {"dataset": "mine", "synthetic": False}
+    described: dict[str, Any] = {"dataset": "mine", "synthetic": False}
+    described["accuracies"] = ["Linear: 2 %.", "Retrieval: 1 %."]
     described["actions"] = pages.actions(ACTIONS, ["wave", "sit down", "stand up", "fall <over>"])
     for run, protocol, seed in (("one", "xsub", 0), ("two", "xsub", 1), ("far", "xview", 2)):
         named = described | {"run": run, "protocol": protocol, "stream": "joint"}

@@ -299,7 +299,8 @@ def test_the_default_runs_numbers_are_those_of_the_commit() -> None:
     results = text_of("docs/results.md")
     for stream in ("joint", "bone", "motion"):
         rows = re.findall(rf"\| xsub \| {stream} \| (.*) \|", report)  # linear, retrieval
-        given = [part for row in rows for part in (row.split()[0], row.split()[-1])]
+        cells = [row.split(" | ") for row in rows]
+        given = [part for row in cells for part in (row[0], *row[-2:])]
         assert f"| {stream} | {' | '.join(given)} |" in results
         assert f"{stream} {given[0]} ({given[1]})" in readme
     (ensemble,) = re.findall(r"\| xsub \| 3 streams \| ([\d.]+)", report)

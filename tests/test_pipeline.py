@@ -1,6 +1,7 @@
 """The pipeline as a user runs it: `dvc repro` in a fresh clone, at a scale of seconds."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,8 +57,8 @@ def test_a_parameter_makes_stale_what_reads_it(clone: Clone) -> None:
                     readers.setdefault(name, set()).add(stage.split("@")[0])
     assert readers == {
         "params.yaml": {"check"},
-        "linear": {"linear"},
-        "retrieval": {"retrieval"},
+        "linear": {"linear", "floor"},
+        "retrieval": {"retrieval", "floor"},
         "semi": {"semi"},
         "transfer": {"transfer"},
         "supervised": {"supervised"},
@@ -83,7 +84,7 @@ def test_a_protocol_makes_stale_the_runs_that_use_it(clone: Clone) -> None:
         described["protocols"]["xsub"]["train"]["subject"].append(3)
         file.write_text(yaml.safe_dump(described))
         stale = {name.split("@")[0] for name in clone.stale()}
-        assert stale == {"check", "pretrain", "embed", "semi", "supervised"} | pages
+        assert stale == {"check", "pretrain", "embed", "floor", "semi", "supervised"} | pages
 
 
 def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(small: Clone) -> None:
@@ -101,7 +102,7 @@ def test_what_a_user_adds_trains_nothing_again_and_touches_no_archive(small: Clo
         with (small.path / sensors).open("a") as file:
             file.write("\n# A layout of mine.\n")
         ran = {stage.split("@")[0] for stage in small.ran("repro")}
-        assert ran == {"check", "synthetic", "prepare"}
+        assert ran == {"check", "synthetic", "prepare", "weights"}
     for path in added:
         path.unlink()
     small.git("checkout", "HEAD", "--", "dvc.lock")
@@ -114,7 +115,7 @@ def test_a_changed_probe_and_an_ensemble_of_two_weighted_streams(clone: Clone) -
     ensembles = {"pair": {**pair, "weights": {"joint": 1, "bone": 3}}}
     clone.change({"linear": {"lr": 0.5}, "ensembles": ensembles})
     ran = {stage.split("@")[0] for stage in clone.ran("repro")}
-    assert ran == {"check", "linear", "ensemble", "run_page", "report"}
+    assert ran == {"check", "linear", "floor", "ensemble", "run_page", "report"}
     joint, bone = (
         zarr.open_group(clone.path / f"data/scores/{pair[stream]}.zarr", mode="r")
         for stream in ("joint", "bone")
@@ -125,6 +126,21 @@ def test_a_changed_probe_and_an_ensemble_of_two_weighted_streams(clone: Clone) -
     assert found["pair"] == pytest.approx(top1, abs=0.01)
     page = (clone.path / "metrics/README.md").read_text()
     assert "| pair | xsub | 1 joint, 3 bone |" in page
+
+
+def test_other_weights_under_the_same_path_are_taken_anew(small: Clone) -> None:
+    theirs = small.path.parent / "theirs.pt"
+    run = "ntu60-xsub"
+    shutil.copyfile(small.path / f"data/weights/{run}.pt", theirs)
+    with small.restored("params.yaml", "dvc.lock"):
+        small.change({"runs": {run: {"weights": str(theirs)}}})
+        assert {f"weights@{run}", f"pretrain@{run}"} <= small.ran("repro", f"pretrain@{run}")
+        assert small.ran("repro", f"pretrain@{run}") == set()
+        shutil.copyfile(small.path / f"data/epochs/{run}/none.txt", theirs.with_suffix(".new"))
+        theirs.with_suffix(".new").rename(theirs)
+        small.dvc("repro", f"pretrain@{run}", fails=True)
+    small.dvc("checkout")
+    assert small.ran("repro", f"pretrain@{run}") == {f"weights@{run}"}
 
 
 def test_a_run_is_a_function_of_its_parameters(small: Clone) -> None:

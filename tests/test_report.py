@@ -80,9 +80,12 @@ def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     p = params.read(tmp_path / "params.yaml", datasets=ROOT / "datasets")
     probe = {"top1": 1.0, "top5": 2.0, "best_top1": 3.0, "untrained_top1": 4.0}
+    coordinates = {"linear_top1": 0.5, "retrieval_top1": 1.0}
     made = {"torch": "2.13.0", "device": "a GPU", "processes": 4}
+    theirs = dict.fromkeys(made, "") | {"from": "theirs.pt"}
     found = {
-        "weights": {"a": made, "b": made},
+        "weights": {"a": made, "b": theirs},
+        "floor": {"a": coordinates, "b": coordinates | {"retrieval_top1": 0.0}},
         "linear": {"a": probe, "b": probe},
         "retrieval": {"a": probe, "b": probe},
         "semi": {run: {"10%": {"top1": 1.0, "std": 0.5}} for run in "ab"},
@@ -104,6 +107,9 @@ def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
     assert "| someone | 70.4 | a table |" in real
     assert "| a | xsub | joint | 5.00 | 6.00 |" in real
     assert "| a | 2.13.0 | a GPU | 4 |" in real
+    assert "| a | xsub | joint | 1.00 | 2.00 | 3.00 | 4.00 | 0.50 |" in real
+    assert text.count("No better than coordinates") == real.count("coordinates: a.\n") == 1
+    assert "b was not pretrained here: its weights come from theirs.pt." in synthetic
     assert "### Supervised" not in synthetic
     assert "someone" not in synthetic
     assert "60.3" not in text, "a transfer from synthetic recordings beside a published one"

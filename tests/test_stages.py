@@ -13,27 +13,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 import zarr
 from clone import LINKED, ROOT, TINY, update
+from einops import rearrange
 from layouts import KINECT_V1, KINECT_V2
 
 from commands import epochs, export
 from errors import UserError
 from experiment.artifacts import tables
+from experiment.parameters import params
 from experiment.running.scratch import Kept
 from learning.finetuning import finetune
+from learning.probing.probes import Labelled, linear_probe
 from learning.training import pretrain as pretraining
 from learning.training.checkpoint import Checkpoint
 from learning.training.loop import Stopped
 from learning.training.optimiser import Optimiser
 from learning.training.pretrain import SCDNet
+from learning.training.settings import SGD
 from machine.devices import reproducibility
-from model.network.encoder import Encoder, save_encoder
+from model.network.encoder import Encoder, load_encoder, save_encoder
+from skeletons.clips import protocols, store
 from skeletons.clips.layout import Layout
 from stages import (
     check,
     embed,
+    floor,
     linear,
     prepare,
     pretrain,
@@ -43,6 +50,7 @@ from stages import (
     supervised,
     synthetic,
     transfer,
+    weights,
 )
 
 RUN = "ntu60-xsub"
@@ -287,6 +295,85 @@ def test_fine_tuning_follows_the_schedule_that_is_asked_for(
     supervised.main(RUN)
     half = [0.1 * (1 + math.cos(math.pi * i / len(rates))) / 2 for i in range(len(rates))]
     assert rates == pytest.approx(half)
+
+
+# ---- Without an encoder --------------------------------------------------------------------------
+
+
+def test_the_floor_is_that_of_the_clips_as_the_encoder_sees_them(project: Path) -> None:
+    change({"embed": {"centre_crop": 0.6}})
+    floor.main(f"{RUN}-bone")
+    p, stored = params.read(), store.read(Path("data/ntu60.zarr"))
+    joints = list(stored.layout.parents)
+
+    def seen(clip: int) -> torch.Tensor:
+        frames = torch.from_numpy(stored.clip(clip))
+        start = int(0.2 * len(frames) + 1e-9)
+        columns = rearrange(frames[start : len(frames) - start], "t m v c -> 1 (m v c) t")
+        x = F.interpolate(columns, size=p.encoder.frames, mode="linear")
+        x = rearrange(x, "1 (m v c) t -> c t v m", m=2, c=3)
+        return (x - x[:, :, joints]).flatten()
+
+    rule = p.datasets["ntu60"].protocols["xsub"].rule
+    train, test = (
+        Labelled(torch.stack([seen(i) for i in side]), torch.from_numpy(stored.label[side]).long())
+        for side in protocols.split(stored, rule, name="xsub")
+    )
+    near = F.cosine_similarity(test.features[:, None], train.features[None], dim=2).argmax(1)
+    linear_top1 = linear_probe(
+        train,
+        test,
+        SGD(**p.linear.model_dump(exclude={"batch"})),
+        classes=stored.classes,
+        batch=p.linear.batch,
+        seed=p.seed,
+        device="cpu",
+    ).last.top1
+    retrieval_top1 = 100 * (train.labels[near] == test.labels).double().mean().item()
+    found = {"linear_top1": round(linear_top1, 2), "retrieval_top1": round(retrieval_top1, 2)}
+    assert tables.read(f"metrics/floor/{RUN}-bone.json") == [found]
+
+
+# ---- Weights of others ---------------------------------------------------------------------------
+
+
+def test_a_released_checkpoint_takes_the_place_of_pretraining(project: Path) -> None:
+    """Of its own size; its features are the released encoder's."""
+    with np.load(ROOT / "tests/golden/encoder_tiny.npz") as arrays:
+        golden = {name: torch.from_numpy(arrays[name]) for name in arrays}
+    state = {f"encoder_q.{k[2:]}": array for k, array in golden.items() if k.startswith("w/")}
+    torch.save({"state_dict": state}, "checkpoint.pth.tar")
+    change({"encoder": {"heads": 4}, "runs": {RUN: {"weights": "checkpoint.pth.tar"}}})
+    for stage in (weights, pretrain, embed, linear, retrieval, floor):
+        stage.main(RUN)
+    encoder = load_encoder(f"data/weights/{RUN}.pt")
+    with torch.no_grad():
+        features = encoder.represent(golden["x"])
+    due = torch.cat([golden["vt"], golden["vs"]], dim=1)
+    torch.testing.assert_close(features, due, atol=1e-5, rtol=1e-5)
+    assert encoder.architecture["frames"] == 16 != params.read().encoder.frames
+    assert tables.read(f"metrics/weights/{RUN}.json")[0]["from"] == "checkpoint.pth.tar"
+    assert tables.read(f"metrics/pretrain/{RUN}.json") == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "notes", "message"),
+    [
+        (KINECT_V2, {"stream": "bone"}, f"its stream is bone, that of {RUN} is joint"),
+        (KINECT_V2, {"protocol": "xview"}, f"its protocol is xview, that of {RUN} is xsub"),
+        (KINECT_V2, {"dataset": "pku1"}, f"its dataset is pku1, that of {RUN} is ntu60"),
+        (KINECT_V1, {}, "an encoder of 20 joints and 1 body cannot encode clips of 25 joints"),
+        (None, {}, "No such file or directory"),
+    ],
+)
+def test_weights_of_another_task_are_refused(
+    project: Path, layout: Layout | None, notes: dict[str, str], message: str
+) -> None:
+    if layout:
+        save_encoder(encoder_of(layout), Path("theirs.pt"), **notes)
+    change({"runs": {RUN: {"weights": "theirs.pt"}}})
+    with pytest.raises(UserError, match=rf"^runs\.{RUN}\.weights: theirs\.pt: {message}"):
+        weights.main(RUN)
 
 
 # ---- An encoder that does not fit ----------------------------------------------------------------

@@ -51,6 +51,11 @@ def store(dataset: str) -> Path:
     return DATA / f"{dataset}.zarr"
 
 
+def given(run: str) -> Path:
+    """The encoder that a run takes instead of pretraining its own, as `weights`."""
+    return DATA / "given" / run / "encoder.pt"
+
+
 def weights(run: str) -> Path:
     """A run's pretrained encoder; `model.network.encoder.load_encoder` reads it."""
     return DATA / "weights" / f"{run}.pt"

@@ -262,7 +262,7 @@ def _runs(p: Params) -> Iterator[str]:
             yield from _one_of(f"{key}.{stream}", run, p.runs)
             if first is None or run not in p.runs:
                 continue
-            if p.runs[run] != first.model_copy(update={"stream": stream}):
+            if p.runs[run].noted != {**first.noted, "stream": stream}:
                 yield (
                     f"{key}.{stream} is {run!r}, allowed: a run of {first.dataset} "
                     f"{first.protocol}, stream {stream}"

@@ -141,6 +141,19 @@ class Run(Section):
     protocol: str = key("one of its protocols")
     stream: Stream = key("what of the skeletons the encoder sees")
 
+    @property
+    def noted(self) -> dict[str, str]:
+        """As the notes of weights have it."""
+        return self.model_dump(include=set(Run.model_fields))
+
+
+class PretrainedRun(Run):
+    weights: str | None = key(
+        "instead of pretraining: file or URL of a checkpoint of the released code, or of weights "
+        "of another clone of this project",
+        default=None,
+    )
+
 
 class Transfer(Section):
     run: str = key("the pretrained run, under `runs`")
@@ -370,7 +383,7 @@ class Synthetic(Section):
 class Params(Section):
     seed: Seed = key("seed of weights, order, views and draws")
     sources: Named[str] = key("the datasets: `synthetic`, or the folder or URL of the archives")
-    runs: Named[Run] = key("encoders to pretrain and evaluate")
+    runs: Named[PretrainedRun] = key("encoders to pretrain and evaluate")
     supervised_runs: Named[Run] = key("encoders to train from scratch with all labels")
     transfers: Named[Transfer] = key("fine-tuning of a run on another dataset")
     ensembles: Named[Ensemble] = key("means of the scores of two or three runs")

@@ -15,14 +15,18 @@ HEAD = ("run", "protocol", "stream")
 
 def page(p: Params, found: Figures, published: Mapping[str, Any]) -> str:
     """The results as Markdown: a section for each dataset, a table for each evaluation."""
-    parts = ["# Results", "Top-1 accuracy in % after the last epoch. `dvc repro` writes this page."]
+    parts = [
+        "# Results",
+        "Top-1 accuracy in % after the last epoch. `dvc repro` writes this page. Untrained: the "
+        "same encoder before pretraining; coordinates: the clips as it sees them, without one.",
+    ]
     for dataset, source in p.sources.items():
         real = source != "synthetic"
         parts.append(f"## {dataset}: {'real' if real else 'synthetic'} recordings")
         if not real:
             parts.append(
                 f"Synthetic recordings in the format of {dataset}. Nothing here can be compared "
-                "with a published result; compare with the untrained encoder."
+                "with a published result; compare with the untrained encoder and with coordinates."
             )
         parts += evaluations(p, found, published if real else {}, dataset)
         parts += pictures(p, dataset)
@@ -40,11 +44,14 @@ def evaluations(
 
     def evaluated(kind: str, named: Mapping[str, Run], *keys: str) -> list[list[str]]:
         return [
-            [name, run.protocol, run.stream, *percents(found[kind][name], keys)]
+            [
+                *(name, run.protocol, run.stream),
+                *percents(found[kind][name] | found["floor"].get(name, {}), keys),
+            ]
             for name, run in named.items()
         ]
 
-    keys = ("top1", "top5", "best_top1", "untrained_top1")
+    keys = ("top1", "top5", "best_top1", "untrained_top1", "linear_top1")
     rows = evaluated("linear", runs, *keys)
     rows += [
         [name, runs[one].protocol, combined(e), *percents(found["ensemble"][name], keys)]
@@ -53,12 +60,16 @@ def evaluations(
         if set(e.runs.values()) <= set(runs)
     ]
     yield from section(
-        "Linear evaluation", [*HEAD, "top-1", "top-5", "best epoch", "untrained"], rows
+        "Linear evaluation",
+        [*HEAD, "top-1", "top-5", "best epoch", "untrained", "coordinates"],
+        rows,
     )
+    yield from weak("linear", found, runs)
     yield from beside(published, "linear", protocols)
 
-    rows = evaluated("retrieval", runs, "top1", "untrained_top1")
-    yield from section("Retrieval", [*HEAD, "top-1", "untrained"], rows)
+    rows = evaluated("retrieval", runs, "top1", "untrained_top1", "retrieval_top1")
+    yield from section("Retrieval", [*HEAD, "top-1", "untrained", "coordinates"], rows)
+    yield from weak("retrieval", found, runs)
     yield from beside(published, "retrieval", protocols)
 
     # The mean and the standard deviation of the draws.
@@ -86,9 +97,34 @@ def evaluations(
     yield from beside(published, f"transfer-to-{dataset}", real)
 
     made = {run: found["weights"][run] for run in runs}
-    columns = next(iter(made.values()), ())
-    rows = [[run, *map(str, row.values())] for run, row in made.items()]
+    columns = [name for name in next(iter(made.values()), ()) if name != "from"]
+    rows = [[run, *(str(row[name]) for name in columns)] for run, row in made.items()]
     yield from section("What the weights were made on", ["run", *columns], rows)
+    for run, row in made.items():
+        if "from" in row:
+            yield f"{run} was not pretrained here: its weights come from {row['from']}."
+
+
+def beats_coordinates(kind: str, figures: Mapping[str, float], floor: Mapping[str, float]) -> bool:
+    """True if a run's encoder is better than its prepared coordinates in this evaluation."""
+    return figures["top1"] > floor[f"{kind}_top1"]
+
+
+def weak(kind: str, found: Figures, runs: Iterable[str]) -> list[str]:
+    """A line of the runs that are no better than coordinates, none if all are."""
+    names = [
+        run for run in runs if not beats_coordinates(kind, found[kind][run], found["floor"][run])
+    ]
+    return [f"No better than coordinates: {', '.join(names)}."] if names else []
+
+
+def accuracy(kind: str, figures: Mapping[str, float], floor: Mapping[str, float]) -> str:
+    """A run's accuracy and its floors as a sentence."""
+    found = percents({**figures, **floor}, ("top1", "untrained_top1", f"{kind}_top1"))
+    line = "{}: {} %, untrained {}, coordinates {}".format(kind.capitalize(), *found)
+    return line + (
+        "." if beats_coordinates(kind, figures, floor) else ": no better than coordinates."
+    )
 
 
 def combined(ensemble: Ensemble) -> str:

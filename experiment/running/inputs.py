@@ -44,7 +44,7 @@ def pretrained(p: Params, run: str, layout: Layout, file: Path | None = None) ->
     """
     path = file or artifacts.weights(run)
     encoder = load_encoder(path)
-    for name, value in p.runs[run]:
+    for name, value in p.runs[run].noted.items():
         if (noted := encoder.notes.get(name, value)) != value:
             raise UserError(
                 f"{path}: weights of another run: their {name} is {noted}, that of {run} is "
