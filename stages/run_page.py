@@ -16,7 +16,7 @@ def main(run: str) -> str:
         "run": run,
         "synthetic": p.sources[described.dataset] == "synthetic",
         **described.model_dump(),
-        "actions": pages.actions(classes, p.actions(described.dataset)),
+        "actions": pages.actions(classes, p.actions(described.dataset, described.protocol)),
         **pages.run(
             artifacts.read_map(run),
             scores,
