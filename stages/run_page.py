@@ -24,7 +24,7 @@ def main(run: str) -> str:
             results_page.accuracy("linear", linear, floor),
             results_page.accuracy("retrieval", retrieval, floor),
         ],
-        "actions": pages.actions(classes, p.actions(described.dataset)),
+        "actions": pages.actions(classes, p.actions(described.dataset, described.protocol)),
         **pages.run(
             artifacts.read_map(run),
             scores,

@@ -236,6 +236,16 @@ def test_a_value_that_is_not_allowed(project: Path, changes: Any, message: str) 
             "room is ['a', 1], allowed: a list of words",
         ),
         ({"protocols.xsub.train": {"setup": [True]}}, "[True], allowed: a list of integers"),
+        (
+            {"protocols.xsub.actions": []},
+            "protocols.xsub.actions is []: List should have at least 1",
+        ),
+        ({"protocols.xsub.actions": [0]}, "protocols.xsub.actions.0 is 0: should be greater than"),
+        (
+            {"protocols.xsub.actions": [1, 61]},
+            "protocols.xsub.actions is [1, 61], allowed: 1 to 60",
+        ),
+        ({"protocols.xsub.actions": [2, 2]}, "protocols.xsub.actions is [2, 2], allowed: 1 to 60"),
         ({"protocols.xsub.test": {}}, "protocols.xsub.test: no field is named"),
         ({"protocols.xsub.test": 3}, "protocols.xsub.test is 3: should be keys with values"),
         ({"classes": 0}, "classes is 0: should be greater than or equal to 1"),

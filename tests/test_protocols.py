@@ -1,6 +1,7 @@
 """Protocols: rules against the lists and sizes that the datasets' papers state."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from layouts import KINECT_V2
 
 from errors import UserError
-from skeletons.clips.protocols import Sides, check, split
+from skeletons.clips.protocols import Sides, check, relabelled, split
 from skeletons.clips.store import Clips
 
 ROOT = Path(__file__).parent.parent
@@ -125,6 +126,25 @@ def test_hyper_parameters_of_nwucla_are_chosen_on_its_training_clips() -> None:
     assert sorted([*train, *test]) == split(clips, rules["xview"])[0].tolist()
     assert set(clips.subject[train]) == set(range(1, 8))
     assert set(clips.subject[test]) == {8, 9, 10}
+
+
+def test_a_protocol_of_some_actions_counts_their_labels_anew() -> None:
+    names = [f"S001C{c:03}P001R001A{a:03}" for c in (1, 2, 3) for a in range(1, 7)]
+    side = np.array(([1, 1, 0, 0, -1] * 4)[:18], np.int8)
+    clips = replace(named(names, mine=side), label=np.arange(18, dtype=np.int32) % 6, classes=6)
+    of_actions = {"train": {"camera": [1, 2]}, "actions": [6, 2, 3]}
+    for rule, first in ((of_actions, (1, 2)), ({"split": "mine", "actions": [6, 2, 3]}, ())):
+        train, test = split(clips, rule)
+        trained = [c.endswith(("A002", "A003", "A006")) for c in names]
+        whole = split(clips, {k: v for k, v in rule.items() if k != "actions"})
+        assert train.tolist() == [i for i in whole[0] if trained[i]]
+        assert test.tolist() == [i for i in whole[1] if trained[i]]
+    counted = relabelled(clips, of_actions)
+    assert counted.classes == 3
+    assert counted.label.tolist() == [{"6": 0, "2": 1, "3": 2}.get(name[-1], -1) for name in names]
+    assert relabelled(clips, {"split": "mine"}) is clips
+    with pytest.raises(UserError, match=r"'actions': \[5\]} leaves no training clip of 18$"):
+        split(clips, {"train": {"camera": [9]}, "actions": [5]})
 
 
 def test_a_split_list_may_leave_clips_on_neither_side() -> None:

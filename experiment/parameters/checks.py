@@ -203,6 +203,12 @@ def _datasets(p: Params) -> Iterator[str]:
                 yield f"{file}protocols.{protocol} has split, and train or test: allowed: one"
             elif described.split is not None and not stated:
                 yield from _one_of(f"{file}protocols.{protocol}.split", described.split, lists)
+            some = described.actions or []
+            if len(set(some)) < len(some) or max(some, default=1) > dataset.classes:
+                yield (
+                    f"{file}protocols.{protocol}.actions is {some}, allowed: 1 to "
+                    f"{dataset.classes}, each once"
+                )
             if known and not formats.has_columns(dataset.format):
                 for side in ("train", "test"):
                     for field in sorted((getattr(described, side) or {}).keys() - set(FIELDS)):

@@ -108,6 +108,11 @@ class Protocol(Section):
         "instead of both, one of `archives.splits`, or a list that the archives hold",
         default=None,
     )
+    actions: Annotated[list[Count], Field(min_length=1)] | None = key(
+        "beside either, the actions that it is of, from 1; labels are counted anew in their order; "
+        "default: all",
+        default=None,
+    )
 
     @property
     def rule(self) -> dict[str, Any]:
@@ -423,11 +428,14 @@ class Params(Section):
             **self.prepare.model_dump(include={"max_frames", "keepbits"}),
         }
 
-    def actions(self, dataset: str) -> list[str]:
-        """The names of a dataset's actions, if its file has them. Synthetic actions are not those
-        of the dataset that they stand for, and have none.
+    def actions(self, dataset: str, protocol: str | None = None) -> list[str]:
+        """The names of the actions of a dataset, or of a protocol of it, if its file has them.
+        Synthetic actions are not those of the dataset that they stand for, and have none.
         """
-        return [] if self.sources[dataset] == "synthetic" else self.datasets[dataset].names
+        entry = self.datasets[dataset]
+        named = [] if self.sources[dataset] == "synthetic" else entry.names
+        chosen = entry.protocols[protocol].actions if protocol else None
+        return [named[action - 1] for action in chosen] if chosen and named else named
 
 
 def keys(schema: type[Section]) -> dict[str, dict[str, Any]]:

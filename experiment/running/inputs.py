@@ -27,7 +27,7 @@ def load(
     testless: bool = False,
 ) -> Task:
     """The clips of a run's dataset on this process's device, and the sides of its protocol, of
-    which that for testing may be empty if `testless`. Raises UserError as `protocols.split` and
+    which that for testing may be empty if `testless`; labels are the protocol's. Raises UserError as `protocols.split` and
     `check`, which is given the stored clips, do.
     """
     device = distributed.join(p.machine.device)
@@ -35,7 +35,7 @@ def load(
     check(stored)
     rule = p.datasets[run.dataset].protocols[run.protocol].rule
     train, test = protocols.split(stored, rule, name=run.protocol, testless=testless)
-    return Task(DeviceClips.of(stored, device), train, test, run.stream)
+    return Task(DeviceClips.of(protocols.relabelled(stored, rule), device), train, test, run.stream)
 
 
 def pretrained(p: Params, run: str, layout: Layout, file: Path | None = None) -> Encoder:

@@ -1,9 +1,10 @@
 """Training and test clips of a protocol: a rule over subjects, cameras and the like, or a list of
-names.
+names, of all actions or of some.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,20 +48,22 @@ def split(
     or one of the clips' `columns`, and values a list of numbers, "even" or "odd", or a list of
     words: other clips are test; several fields must all agree. With `"test": {field: values}`
     beside it, other clips than these are neither. Or it is `{"split": name}`, where the name is
-    that of a split list of the dataset: clips on neither side of it are neither.
+    that of a split list of the dataset: clips on neither side of it are neither. With `"actions":
+    numbers` beside it, from 1, clips of other actions are neither.
 
     Raises UserError, with the protocol's `name`, for a rule that is none of these, names an unknown
     field or list, leaves a side without clips (but that for testing, if `testless`) or puts a clip
     on both.
     """
     protocol = _named(rule, name)
-    if set(rule) == {"split"}:
+    stated = rule.keys() - {"actions"}
+    if stated == {"split"}:
         if rule["split"] not in clips.splits:
             known = ", ".join(clips.splits) or "none"
             raise UserError(f"{protocol}: this split list is not in the data, which has: {known}")
         side = clips.splits[rule["split"]]
         train, test = side == 1, side == 0
-    elif {"train"} <= set(rule) <= {"train", "test"} and all(rule.values()):
+    elif {"train"} <= stated <= {"train", "test"} and all(rule.values()):
         train = _chosen(clips, rule["train"], protocol)
         test = _chosen(clips, rule["test"], protocol) if "test" in rule else ~train
     else:
@@ -71,10 +74,23 @@ def split(
     if (train & test).any():
         twice = clips.name[np.argmax(train & test)]
         raise UserError(f"{protocol} has clip {twice} in both training and test")
+    of_actions = relabelled(clips, rule).label >= 0
+    train, test = train & of_actions, test & of_actions
     for kind, chosen in (("training", train), ("test", test)):
         if not chosen.any() and not (testless and kind == "test"):
             raise UserError(f"{protocol} leaves no {kind} clip of {len(clips)}")
     return np.flatnonzero(train), np.flatnonzero(test)
+
+
+def relabelled(clips: Clips, rule: Mapping[str, Any]) -> Clips:
+    """The clips with the labels of a protocol: those of its `actions`, which are numbers from 1,
+    count from 0 in their order, others are -1. Without `actions` the clips as they are.
+    """
+    if "actions" not in rule:
+        return clips
+    labels = np.full(clips.classes, -1, clips.label.dtype)
+    labels[np.array(rule["actions"]) - 1] = np.arange(len(rule["actions"]))
+    return replace(clips, label=labels[clips.label], classes=len(rule["actions"]))
 
 
 def shared(
