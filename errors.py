@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend; any other is a fault of the program."""
+"""The one kind of error that a user can fix; any other is a fault of the program."""
 
 import re
 

@@ -64,7 +64,7 @@ def made(entry: Dataset, folder: Path, form: str, axes: tuple[int, int, int]) ->
 
 
 def leaning(clips: store.Clips, degrees: float) -> int:
-    """How many clips have a trunk, of the sensor, so far from z in the first frame."""
+    """Count the clips whose trunk is so far from z in the first frame."""
     start, end = sensors.layout(clips.layout.name).up
     first = clips.frames[clips.offsets[:-1], 0]
     trunk = point(first, end) - point(first, start)

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def label(run: str, files: list[Path], *, every: int | None = None) -> list[dict[str, Any]]:
-    """What the recordings, or windows of them, show: a row each.
+    """Label recordings, or windows of them: a row each.
 
     Raises UserError for broken recordings, unless `prepare.on_error` skips them with a line.
     """
@@ -189,7 +189,7 @@ def _check_broken(windows: list[tuple[str, Window]], broken: list[Broken], *, sk
     stopping = [entry for entry in broken if entry.stops]
     if stopping and not (skip and windows):
         raise UserError(
-            f"{counted(len(stopping), 'broken recording')}; mend or leave out, or set "
+            f"{counted(len(stopping), 'broken recording')}; fix or leave out, or set "
             "prepare.on_error: skip:",
             *(f"  {line}" for line in listed(stopping)),
         )

@@ -222,7 +222,7 @@ def test_broken_recordings_are_named_or_skipped(capsys: pytest.CaptureFixture[st
     Path("good.json").write_text(json.dumps(recording()))
     both = [Path("bad.json"), Path("good.json")]
     message = "bad: bad.json: 1 joint in frame 1 where the layout has 20; is it another sensor"
-    with pytest.raises(UserError, match=r"^1 broken recording; mend") as refused:
+    with pytest.raises(UserError, match=r"^1 broken recording; fix") as refused:
         label(RUN, both)
     assert message in str(refused.value)
     values = yaml.safe_load(Path("params.yaml").read_text())
@@ -240,7 +240,7 @@ def test_broken_recordings_are_named_or_skipped(capsys: pytest.CaptureFixture[st
     ("files", "every", "message"),
     [
         (["gone.json"], None, "^gone.json: no such recording or archive$"),
-        (["data/weights"], None, "1 broken recording; mend or leave out"),
+        (["data/weights"], None, "1 broken recording; fix or leave out"),
         ([str(ARCHIVE)], 0, "^--every is 0, allowed: at least 1 frame$"),
     ],
 )

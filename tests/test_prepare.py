@@ -192,7 +192,7 @@ REASONS = [
 
 def test_broken_clips_stop_the_work_with_a_list_of_them_all(tmp_path):
     source = broken_zip(tmp_path, BROKEN)
-    with pytest.raises(BrokenClips, match=r"4 broken clips; mend") as error:
+    with pytest.raises(BrokenClips, match=r"4 broken clips; fix") as error:
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, source, group=1))
     lines = str(error.value).splitlines()[1:]
     for line, (name, reason) in zip(lines, REASONS, strict=True):
@@ -752,7 +752,7 @@ def test_the_stage_says_which_joints_no_clip_has_and_lists_clips_that_are_all_br
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"on_error": "stop"}, "1 broken clip; mend"),
+        ({"on_error": "stop"}, "1 broken clip; fix"),
         ({"require_complete": True}, "the dataset is not complete: it lacks 1 of 4 clips"),
     ],
 )

@@ -77,11 +77,11 @@ def test_a_grid_through_the_queue(small: Clone) -> None:
     assert "No such file or directory" in said or "there is no" in said
     small.dvc("queue", "remove", "--failed")
     small.git("add", added)
-    small.dvc("exp", "run", "--temp", "--name", "mended", "-S", override, "prepare@ntu60")
+    small.dvc("exp", "run", "--temp", "--name", "fixed", "-S", override, "prepare@ntu60")
     small.git("rm", "-q", "--force", added)
     small.git("checkout", "datasets/ntu60.yaml")
     tasks = experiments(small)
-    assert "mended" in tasks
+    assert "fixed" in tasks
     found = tasks["three"]
     assert found["params"]["params.yaml"]["data"]["retrieval"]["k"] == 3
     metrics = {path for path, content in found["metrics"].items() if content["data"]}

@@ -241,7 +241,7 @@ def test_views_that_are_all_alike_are_refused(
     augmentations = Augmentations.of({"crop": {"min_frames": 8}, **views})
     recipe = Recipe(sgd=sgd(1), batch=2, seed=SEED, augmentations=augmentations)
     task = Task(clips, train=np.arange(6), test=np.arange(0), stream=stream)
-    alike = pytest.raises(UserError, match=f"^the {stream} views of 2 training clips are all alike")
+    alike = pytest.raises(UserError, match=f"^all {stream} views are alike")
     with alike if refused else contextlib.nullcontext():
         assert pretrain(network, task, recipe)
 

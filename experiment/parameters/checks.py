@@ -59,7 +59,7 @@ def warnings(p: Params) -> Iterator[str]:
 
 
 def own(file: str) -> str:
-    """Where to put something of one's own, and what Git must know of it."""
+    """Advice on where to put something of one's own, and what Git must know of it."""
     return f"your own goes into {file}; `git add` a new file before a queued experiment"
 
 

@@ -72,7 +72,7 @@ class Archives(Section):
     clips: Count | None = key("clips of the complete dataset", default=None)
     setups: Count | None = key("setups of the complete dataset", default=None)
     cameras: Count | None = key("cameras of the complete dataset", default=None)
-    access: str | None = key("where the archives are to be had", default=None)
+    access: str | None = key("where the archives come from", default=None)
 
     @property
     def files(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a section of parameters is, and the values that its keys may have."""
+"""Sections of parameters, and the values that their keys may have."""
 
 import re
 from collections.abc import Iterable

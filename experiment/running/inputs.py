@@ -26,9 +26,9 @@ def load(
     check: Callable[[Clips], Any] = lambda stored: None,
     testless: bool = False,
 ) -> Task:
-    """The clips of a run's dataset on this process's device, and the sides of its protocol, of
-    which that for testing may be empty if `testless`; labels are the protocol's. Raises UserError as `protocols.split` and
-    `check`, which is given the stored clips, do.
+    """The clips of a run's dataset on this process's device, their labels those of its protocol, and
+    its sides, of which that for testing may be empty if `testless`. Raises UserError as
+    `protocols.split` and `check`, which is given the stored clips, do.
     """
     device = distributed.join(p.machine.device)
     stored = store.read(artifacts.store(run.dataset))

@@ -1,4 +1,4 @@
-"""How a stage or command talks: a bar while it works, one line when it is done or cannot be."""
+"""Output of a stage or command: a bar while it works, one line when it is done or cannot be."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""What dvc.yaml says of its stages, with the names of this experiment's entries filled in."""
+"""The stages of dvc.yaml, with the names of this experiment's entries filled in."""
 
 import re
 from collections.abc import Iterator

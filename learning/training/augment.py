@@ -35,9 +35,6 @@ class Crop:
         return _integers(u[:, 1], frame_count - length + 1), length
 
 
-# ---- Coordinates mixed, joints exchanged ---------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Turn:
     """Turns the body by U(-`yaw`, `yaw`) degrees about z, its own axis, and then by U(-`tilt`,
@@ -239,8 +236,6 @@ def motion(x: Tensor) -> Tensor:
     moved = x.diff(dim=2, prepend=before_first)
     return moved.square().sum(dim=1).sqrt().sum(dim=(2, 3))
 
-
-# ---- All of them ---------------------------------------------------------------------------------
 
 MIXING = ("turn", "scale", "rotate", "shear", "drop_axis")  # coordinates, in the order of the steps
 

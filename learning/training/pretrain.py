@@ -88,12 +88,8 @@ def pretrain(
                 network.warm_up_queue(views(part, epoch=-1).chunk(2)[1])
 
     some = torch.as_tensor(task.train[:: -(-len(task.train) // recipe.batch)])
-    seen = views(some, epoch=-1)
-    if bool((seen == seen[0]).all()):
-        raise UserError(
-            f"the {task.stream} views of {len(some)} training clips are all alike, and nothing can "
-            "be learnt of them: do masks hide all of them, or do the clips stand still?"
-        )
+    if bool(((seen := views(some, epoch=-1)) == seen[0]).all()):
+        raise UserError(f"all {task.stream} views are alike, masked or still: nothing to learn")
     return train(
         Step(loss, inputs, replay, start),
         network,

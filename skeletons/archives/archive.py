@@ -255,7 +255,7 @@ def _files(source: Path, suffix: str) -> list[Member]:
 
 
 def _instead(source: Path) -> str:
-    """What an archive holds instead of the files that were looked for, and what to do."""
+    """Say what an archive holds instead of the files that were looked for, and what to do."""
     names = sorted(member.name for member in _files(source, ""))
     zips = [name for name in names if name.lower().endswith(".zip")]
     if zips and source.is_dir():
@@ -326,7 +326,7 @@ def _zip(path: Path, suffix: str) -> list[Member]:
 
 
 def _fault(path: Path, error: Exception) -> str:
-    """What a file is that cannot be read as a zip, and what to do."""
+    """Say what a file is that cannot be read as a zip, and what to do."""
     kind = _kind(path)
     if kind == _ZIP:
         return f"not a whole zip archive ({error}); get it again"
@@ -348,7 +348,7 @@ def _part(path: Path) -> str:
 
 
 def _kind(path: Path) -> str:
-    """What a file is, by its first bytes."""
+    """Name the kind of a file by its first bytes."""
     with path.open("rb") as file:
         start = file.read(512)
     for place, signature, kind in (*_PACKED, *_OTHERS):

@@ -118,7 +118,7 @@ def _check_sizes(data: Any) -> None:
 
 
 def load(path: Path) -> Any:
-    """What a pickle holds: numbers, text, lists, tuples, dicts and the like, and `Array`s.
+    """Load what a pickle holds: numbers, text, lists, tuples, dicts and the like, and `Array`s.
 
     Raises ArchiveError when it is damaged, or asks for anything else.
     """

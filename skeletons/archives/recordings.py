@@ -1,4 +1,4 @@
-"""What all raw formats have: clips, the recordings they are cut from, and broken clips."""
+"""Clips, the recordings that they are cut from, and broken clips: common to all raw formats."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -58,14 +58,14 @@ def _eight_digits(digits: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def _not_digits(characters: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether any of each 8 characters is not a digit."""
+    """True where any of 8 characters is not a digit."""
     return (characters | (characters + _OVER_9)) & _HIGH != 0
 
 
 def _until_point(
     characters: NDArray[np.uint64], size: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64] | int, NDArray[np.uint64] | np.uint64]:
-    """How many of each 8 characters, or of the first `size`, are before the point, and a mask of
+    """Count those of each 8 characters, or of the first `size`, before the point; with a mask of
     them: of all 8 without a point.
     """
     second = characters & np.uint64(0xFF00) == _POINTS & np.uint64(0xFF00)

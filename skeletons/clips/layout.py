@@ -53,9 +53,8 @@ class Layout:
         return " and ".join(names[joint] for joint in several)
 
     def order_of(self, joints: Sequence[int | str | None]) -> list[int]:
-        """Where each joint of the layout is in recordings whose own joints are, in their order,
-        these of the layout (by number or name, None: no joint of it): the index that brings them
-        into its order.
+        """Return the index that brings recordings into the layout's order of joints. `joints` are
+        theirs, in their order, by number or name (None: no joint of the layout).
 
         Raises UserError unless each joint of the layout is there once, and no other.
         """

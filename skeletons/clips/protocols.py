@@ -18,7 +18,7 @@ _PARITY = {"even": 0, "odd": 1}
 
 
 class Sides(NamedTuple):
-    """How many clips a protocol trains and tests on, how many actions have training clips, and how
+    """Numbers of clips that a protocol trains and tests on, of actions with training clips, and how
     many of these have test clips too.
     """
 
@@ -110,7 +110,7 @@ def _named(rule: Mapping[str, Any], name: str) -> str:
 
 
 def _chosen(clips: Clips, fields: Mapping[str, Any], protocol: str) -> NDArray[np.bool_]:
-    """Which clips agree with the values of all fields."""
+    """True for the clips that agree with the values of all fields."""
     chosen = [_agrees(clips, field, values, protocol) for field, values in fields.items()]
     return np.all(chosen, axis=0)
 
@@ -156,7 +156,7 @@ def draw_clips(
 
 
 def _occurrence(labels: np.ndarray) -> np.ndarray:
-    """How many times each element's value came before it."""
+    """Count how often each element's value came before it."""
     by_class = labels.argsort(kind="stable")
     _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
     occurrence = np.empty(len(labels), dtype=np.int64)

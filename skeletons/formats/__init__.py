@@ -30,7 +30,7 @@ from skeletons.clips.layout import Layout
 
 
 class Format(Protocol):
-    """What the module of a raw format offers.
+    """Module of a raw format.
 
     `BODIES` says which bodies a prepared clip has when a recording may have more than the layout:
     "energy", those of the largest energy, or "file", the first in the order of the file.
@@ -217,7 +217,7 @@ def read(
 
 
 def _until_broken(found: Iterator[Outcome], clips: tuple[Clip, ...]) -> Iterator[Outcome]:
-    """What is found of clips; the BrokenClip that ends it is that of all clips that are left."""
+    """Outcomes of clips; a BrokenClip that ends them is that of all clips that are left."""
     left = list(clips)
     try:
         for outcome in found:

@@ -82,7 +82,7 @@ def parse(data: bytes, *, joints: int, classes: int) -> tuple[int, NDArray[np.fl
 
 
 def _load(data: bytes) -> Any:
-    """What the JSON says, a number of very many digits as a float; BrokenClip if it is not JSON."""
+    """Load JSON, a number of very many digits as a float; BrokenClip if it is not JSON."""
     try:
         return json.loads(
             data.decode("utf-8-sig"),

@@ -80,7 +80,7 @@ class Plan(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was prepared and what was not."""
+    """Result of a job: what was prepared and what was not."""
 
     clips: int
     frames: int
@@ -189,7 +189,7 @@ def _leave_out(plan: Plan, lines: Sequence[str]) -> Plan:
 
 
 def _missing(job: Job, clips: Sequence[Clip]) -> str:
-    """What these clips lack of the complete dataset, in words; a UserError if it is required."""
+    """Name what these clips lack of the complete dataset; a UserError if that is required."""
     gaps = []
     due = job.expected.get("clips") or 0
     if len(clips) < due:
@@ -209,7 +209,7 @@ def _missing(job: Job, clips: Sequence[Clip]) -> str:
 
 
 def _report(job: Job, plan: Plan, groups: list[Group]) -> Report:
-    """What was prepared and what was not. Raises BrokenClips for clips that stop the work, or when
+    """Report on what was prepared and what was not. Raises BrokenClips for clips that stop the work, or when
     no other clip is left, and UserError where others are required.
     """
     clips = [clip for group in groups for clip in group.clips]
@@ -218,7 +218,7 @@ def _report(job: Job, plan: Plan, groups: list[Group]) -> Report:
     if job.on_error == "stop" and stopping:
         raise BrokenClips(
             broken,
-            f"{counted(len(stopping), 'broken clip')}; mend or remove them, list them under "
+            f"{counted(len(stopping), 'broken clip')}; fix or remove them, list them under "
             "leave_out, or set prepare.on_error: skip to leave them out:",
             *(f"  {line}" for line in listed(stopping)),
         )

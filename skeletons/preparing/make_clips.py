@@ -30,7 +30,7 @@ _KEPT = 64 << 20  # bytes of freed memory: several times the largest array of a 
 
 
 class Recipe(NamedTuple):
-    """How clips are made of a dataset's recordings.
+    """Settings by which clips are made of a dataset's recordings.
 
     `format` names the module that reads them. `joints` are, for each joint of the recordings in
     their order, its number in the layout (None: it has no such joint); empty when they have the
@@ -136,7 +136,7 @@ def _cut(frames: int, max_frames: int, every: int | None) -> list[tuple[int, int
 
 
 def _present(bodies: NDArray[np.float64]) -> int:
-    """How many of the bodies (M, T, V, 3) are in some frame."""
+    """Count the bodies (M, T, V, 3) that are in some frame."""
     return int(bodies.any(axis=(1, 2, 3)).sum())
 
 
@@ -144,7 +144,7 @@ def _present(bodies: NDArray[np.float64]) -> int:
 
 
 class Counts(NamedTuple):
-    """What only the recordings tell of clips: bodies that are kept and not kept of them, frames
+    """Counts that only the recordings tell of clips: bodies that are kept and not kept of them, frames
     without one that is kept, and for each joint whether any clip has it.
     """
 

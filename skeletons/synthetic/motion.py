@@ -34,7 +34,7 @@ _ASIDE = 0.25  # standard deviation of the way a ball joint is held, radians
 
 @dataclass(frozen=True)
 class Drive:
-    """How an action moves one joint: held at `lift`, swinging by `swing` (radians, rotation
+    """Movement of one joint in an action: held at `lift`, swinging by `swing` (radians, rotation
     vectors)."""
 
     joint: int
