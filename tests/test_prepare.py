@@ -213,7 +213,7 @@ def test_broken_clips_of_one_reason_are_one_line(tmp_path):
     source = broken_zip(
         tmp_path, {f"S001C001P001R001A{a:03}.skeleton": b"0\n" for a in range(1, 61)}
     )
-    with pytest.raises(BrokenClips, match="60 broken clips; mend") as error:
+    with pytest.raises(BrokenClips, match="60 broken clips; fix") as error:
         prepare(tmp_path / "out.zarr", **arguments(tmp_path, source))
     (line,) = str(error.value).splitlines()[1:]
     assert line.endswith("S001C001P001R001A001.skeleton, line 1: 0 frames; 59 more like it")

@@ -26,7 +26,7 @@ def load(
     check: Callable[[Clips], Any] = lambda stored: None,
     testless: bool = False,
 ) -> Task:
-    """The clips of a run's dataset on this process's device, their labels those of its protocol, and
+    """The clips of a run's dataset on this process's device, with the labels of its protocol, and
     its sides, of which that for testing may be empty if `testless`. Raises UserError as
     `protocols.split` and `check`, which is given the stored clips, do.
     """

@@ -209,8 +209,8 @@ def _missing(job: Job, clips: Sequence[Clip]) -> str:
 
 
 def _report(job: Job, plan: Plan, groups: list[Group]) -> Report:
-    """Report on what was prepared and what was not. Raises BrokenClips for clips that stop the work, or when
-    no other clip is left, and UserError where others are required.
+    """Report on what was prepared. Raises BrokenClips for clips that stop the work, or when no
+    other clip is left, and UserError where others are required.
     """
     clips = [clip for group in groups for clip in group.clips]
     broken = tuple(sorted(plan.unusable + _broken(groups)))

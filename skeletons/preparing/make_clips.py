@@ -144,7 +144,7 @@ def _present(bodies: NDArray[np.float64]) -> int:
 
 
 class Counts(NamedTuple):
-    """Counts that only the recordings tell of clips: bodies that are kept and not kept of them, frames
+    """Counts that only the recordings tell: bodies of clips that are kept and not kept, frames
     without one that is kept, and for each joint whether any clip has it.
     """
 
