@@ -75,7 +75,7 @@ def test_a_renamed_run_keeps_its_weights(own: Clone) -> None:
     named = (own.path / "params.yaml").read_text().replace("ntu60-xsub", "bones")
     (own.path / "params.yaml").write_text(named)
     block = block_with("docs/experiments.md", "pretrain@bones").replace("ntu60-xsub-bone", RUN)
-    own.shell(block.replace("dvc repro", ""))
+    own.shell(block.replace("dvc repro\n", ""))
     assert own.ran("repro", "linear@bones") == {"embed@bones", "linear@bones"}
     assert (own.path / "data/weights/bones.pt").read_bytes() == weights
     stale = own.stale()

@@ -68,6 +68,7 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     assert {path.name for path in (colleague.path / "data").iterdir() if path.is_dir()} == {
         "classifiers",
         "features",
+        "given",
         "maps",
         "ntu60.zarr",
         "pages",
