@@ -1,5 +1,5 @@
-"""Bring the weights that a run takes instead of pretraining to data/given/<run>/: a link to the
-file, by which DVC sees that it changes, and its encoder in this project's form.
+"""Bring the weights that a run takes instead of pretraining: to data/linked/<run>/ a link to the
+file, by which DVC sees that it changes, to data/given/<run>/ its encoder in this project's form.
 """
 
 import os
@@ -16,24 +16,26 @@ from experiment.workflow import console, dvc_process
 def main(run: str) -> str:
     p = params.read()
     source = p.runs[run].weights
-    folder = artifacts.given(run).parent
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folders = artifacts.given(run).parent, artifacts.LINKED / run
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if source is None:
+            (folder / "none.txt").write_text("the run is pretrained\n")
     if source is None:
-        (folder / "none.txt").write_text("the run is pretrained\n")
-        return f"{folder}: none, {run} is pretrained"
-    brought = folder / "checkpoint"
+        return f"{folders[0]}: none, {run} is pretrained"
+    brought = folders[1] / "checkpoint"
     if "://" not in source:
         # DVC may run this in a copy of the project.
         path = Path(os.environ.get("DVC_ROOT", ""), Path(source).expanduser()).absolute()
         brought.symlink_to(path)
     elif not dvc_process.fetch(source, brought):
         raise UserError(f"runs.{run}.weights: DVC could not get {source} (it says why above)")
-    return convert(p, run, source)
+    return convert(p, run, brought)
 
 
-def convert(p: Params, run: str, source: str) -> str:
-    """Write the encoder of the file that was brought. Raises UserError if it is none, or one of
+def convert(p: Params, run: str, path: Path) -> str:
+    """Write the encoder of the file at `path`. Raises UserError if it is none, or one of
     another layout, dataset, protocol or stream than the run's.
     """
     from model.exchange.released import load_released
@@ -41,9 +43,8 @@ def convert(p: Params, run: str, source: str) -> str:
     from model.network.encoder import load_encoder, save_encoder
     from skeletons import sensors
 
-    described, target = p.runs[run], artifacts.given(run)
+    described, target, source = p.runs[run], artifacts.given(run), p.runs[run].weights
     layout = sensors.layout(**p.datasets[described.dataset].sensor)
-    path = target.with_name("checkpoint")
     try:
         if "state_dict" in weights.read(path):
             encoder = load_released(path, parents=layout.parents, heads=p.encoder.heads)

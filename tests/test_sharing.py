@@ -68,6 +68,7 @@ def test_a_colleague_fetches_only_what_a_changed_probe_needs(origin: Clone, tmp_
     assert {path.name for path in (colleague.path / "data").iterdir() if path.is_dir()} == {
         "classifiers",
         "features",
+        "given",
         "maps",
         "ntu60.zarr",
         "pages",
@@ -111,6 +112,7 @@ def test_a_clone_labels_a_recording_with_three_artifacts(origin: Clone, tmp_path
     assert {row["recording"] for row in rows} == {f"mine/{name}"}
 
 
+@pytest.mark.documents("dvc repro prepare@ntu60")
 def test_a_colleague_with_the_archives_prepares_the_same_bytes(
     origin: Clone, tmp_path: Path
 ) -> None:

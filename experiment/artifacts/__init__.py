@@ -35,6 +35,7 @@ from machine.host.checked import Group
 
 DATA = Path("data")
 SYNTHETIC, RAW = DATA / "synthetic", DATA / "raw"
+LINKED = DATA / "linked"  # files of others' weights
 FIGURES = DATA / "figures"
 PAGES = DATA / "pages"
 EXPORTED = DATA / "exported"  # neither DVC's nor git's
