@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import yaml
 from clone import LINKED, ROOT, TINY, update
 from layouts import KINECT_V1
+from specimens import CLASSES, Bodies, ctrgcn, layout_of, person, prepared, specimen
 
 from commands import label as command
 from commands.label import label
@@ -23,10 +25,10 @@ from experiment import artifacts
 from experiment.parameters import params, presets
 from learning.probing.probes import nearest
 from model.network.encoder import Encoder, save_encoder
-from skeletons import sensors
+from skeletons import formats, sensors
 from skeletons.clips import store
 from skeletons.preparing.make_clips import Recipe
-from stages import embed, linear, prepare, raw, synthetic
+from stages import embed, feature_map, linear, prepare, raw, run_page, synthetic
 
 RUN, ARCHIVE = "nwucla-xview", Path("data/raw/nwucla/all_sqe.zip")
 
@@ -73,6 +75,13 @@ def recording() -> dict[str, Any]:
     """What a recording of the archive holds."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         return json.loads(archive.read(sorted(n for n in archive.namelist() if "json" in n)[0]))
+
+
+def _frames(paths: Iterable[Path], recipe: Recipe) -> list[bytes]:
+    """The frames of what is read of these paths, of which nothing is broken."""
+    windows, broken = command.read([*paths], recipe, every=None)
+    assert not broken
+    return [window.frames.tobytes() for _, window in windows]
 
 
 def what(row: dict[str, Any]) -> dict[str, Any]:
@@ -152,15 +161,122 @@ def test_windows_are_labelled_as_recordings_of_their_frames_whatever_the_name() 
 
 
 @pytest.mark.usefixtures("project")
-def test_windows_with_nobody_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_windows_with_nobody_are_rows_that_say_so() -> None:
     whole = recording()
     for frame in whole["skeletons"][5:10]:
         frame[:] = [[0, 0, 0]] * len(frame)
     Path("mine.json").write_text(json.dumps(whole))
-    starts = [row["frames"][0] for row in label(RUN, [Path("mine.json")], every=5)]
-    assert starts == [0, *range(10, len(whole["skeletons"]), 5)]
-    said = f"left out: mine: mine.json: no body in frames 6 to 10 of {len(whole['skeletons'])}\n"
-    assert capsys.readouterr().err == said
+    rows = label(RUN, [Path("mine.json")], every=5)
+    assert [row["frames"][0] for row in rows] == [*range(0, len(whole["skeletons"]), 5)]
+    assert [row["people"] for row in rows] == [1, 0, *[1] * (len(rows) - 2)]
+    assert what(rows[1]) == {"actions": [], "nearest": []}
+    assert command.table(rows).splitlines()[2].split() == ["mine.json", "5-10", "nobody"]
+
+
+@pytest.mark.parametrize("name", formats.NAMES)
+def test_whatever_prepare_takes_is_read_as_prepare_reads_it(name: str, tmp_path: Path) -> None:
+    joints = layout_of(name).joints
+    job = specimen(name, tmp_path / "mine", person(0, 12, layout_of(name).bodies, joints))
+    paths = [*job.skeletons]
+    if name == "utkinect":
+        paths = [tmp_path / "mine/joints_s01_e01.txt"]  # the folder holds the label file too
+    [(place, window)], broken = command.read(paths, job.recipe, every=None)
+    _, clips = prepared(tmp_path, job)
+    assert (broken, window.start, window.end) == ([], 0, 12)
+    assert window.frames.tobytes() == clips.clip(0).tobytes()
+    assert place.startswith(f"{paths[0].as_posix()}")
+
+
+def test_arrays_are_read_with_their_table_or_without(tmp_path: Path) -> None:
+    """Beside a table, in an npz beside it or alone, packed or not, in a zip, and as they are."""
+    clips = {name: person(seed, 5 + seed, 1)[0] for seed, name in enumerate(("one", "two"))}
+    table = "file,label\none,700\ntwo,0\n"
+    for folder in (tmp_path / "neutral", tmp_path / "packed"):
+        folder.mkdir()
+        (folder / "clips.csv").write_text(table)
+    np.savez_compressed(tmp_path / "packed/all.npz", **clips)
+    np.savez(tmp_path / "all.npz", **clips)
+    for name, clip in clips.items():
+        np.save(tmp_path / f"neutral/{name}.npy", clip)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+        for path in (tmp_path / "neutral").iterdir():
+            file.write(path, path.name)
+    recipe = Recipe("arrays", layout_of("arrays"), classes=2)
+    both = (tmp_path / "neutral/one.npy", tmp_path / "neutral/two.npy")
+    for paths in ([tmp_path / n] for n in ("neutral", "packed", "packed/all.npz", "all.npz")):
+        assert _frames(paths, recipe) == _frames(both, recipe)
+    assert _frames([tmp_path / "all.zip"], recipe) == _frames(both, recipe)
+    (tmp_path / "empty").mkdir()
+    for name, message in (
+        ("neutral/clips.csv", "a table of recordings, not one of them: name its f"),
+        ("empty", "holds no file"),
+    ):
+        with pytest.raises(UserError, match=f"^{tmp_path / name}: {message}"):
+            command.read([tmp_path / name], recipe, every=None)
+
+
+def test_one_clip_of_an_array_of_many_is_named_by_the_array_and_the_clip(tmp_path: Path) -> None:
+    clips: list[Bodies] = [person(seed, 9 + seed) for seed in range(3)]
+    file, recipe = (
+        ctrgcn(tmp_path / "cs.npz", clips, clips[:1]),
+        Recipe("ctrgcn", layout_of("ctrgcn"), CLASSES),
+    )
+    windows, _ = command.read([file], recipe, every=None)
+    assert [place for place, _ in windows] == [
+        f"{file}/cs-test-000000",
+        *(f"{file}/cs-train-00000{i}" for i in range(3)),
+    ]
+    [(place, window)], _ = command.read([file / "cs-train-000001"], recipe, every=None)
+    assert place == windows[2][0]
+    assert window.frames.tobytes() == windows[2][1].frames.tobytes()
+    for name, message in (
+        ("cs.npz/cs-train-000003", "has no clip cs-train-000003$"),
+        ("gone.npz", "no such recording or archive$"),
+    ):
+        with pytest.raises(UserError, match=f"^{tmp_path / name}: .*{message}"):
+            command.read([tmp_path / name], recipe, every=None)
+
+
+def test_people_who_are_left_out_are_counted(tmp_path: Path) -> None:
+    job = specimen("ntu", tmp_path / "mine", person(0, 12, bodies=4))
+    [(_, window)], _ = command.read([*job.skeletons], job.recipe, every=None)
+    assert (len(window.frames[0]), window.dropped) == (2, 2)
+    row = {"recording": "a", "frames": [0, 12], "actions": [], "nearest": []}
+    lines = command.table([row | {"people": 2, "left_out": 2}, row | {"people": 1, "left_out": 0}])
+    assert [line.split()[2:] for line in lines.splitlines()[1:]] == [["2", "of", "4"], ["1"]]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_run_of_some_actions_counts_them_anew() -> None:
+    """In features, classifier and confusions; `label` says the dataset's own numbers too."""
+    described = yaml.safe_load((ROOT / "datasets/nwucla.yaml").read_text())
+    described["protocols"]["two"] = described["protocols"]["xview"] | {"actions": [3, 1]}
+    Path("datasets").unlink()
+    shutil.copytree(ROOT / "datasets", "datasets")
+    Path("datasets/nwucla.yaml").write_text(yaml.safe_dump(described))
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["runs"]["mine"] = values["runs"][RUN] | {"protocol": "two"}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    shutil.copy(artifacts.weights(RUN), artifacts.weights("mine"))
+    for stage in (embed, linear, feature_map, run_page):
+        stage.main("mine")
+    stored = store.read(artifacts.store("nwucla"), frames=False)
+    for side in ("train", "test"):
+        all_of, some = (artifacts.read_features(run, side) for run in (RUN, "mine"))
+        kept = np.isin(all_of.label, [2, 0])
+        assert some.clip.tolist() == all_of.clip[kept].tolist()
+        assert some.label.tolist() == [[2, 0].index(one) for one in stored.label[some.clip]]
+        assert some.features.tobytes() == all_of.features[kept].tobytes()
+    assert artifacts.read_scores("mine").scores.shape[1] == artifacts.classes("mine") == 2
+    names = [described["names"][2], described["names"][0]]
+    page = artifacts.run_page("mine").read_text()
+    assert json.dumps([f"1 {names[0]}", f"2 {names[1]}"], separators=(",", ":")) in page
+    places = {clip["clip"]: clip["label"] for clip in artifacts.read_map("mine")["test"]}
+    assert places == dict(zip(some.clip.tolist(), some.label.tolist(), strict=True))
+    for row in label("mine", [ARCHIVE]):
+        for one in (*row["actions"], *row["nearest"]):
+            number = one["action"] - 1
+            assert (one["label"], one["name"]) == ([2, 0][number], names[number])
 
 
 @pytest.mark.usefixtures("project")

@@ -115,7 +115,8 @@ def members(source: Path, suffix: str) -> list[Member]:
     """
     found = _files(source, suffix)
     if not found:
-        raise ArchiveError(f"{source}: holds no *{suffix} file{_instead(source)}")
+        kind = f"*{suffix} file{_instead(source)}" if suffix else "file"
+        raise ArchiveError(f"{source}: holds no {kind}")
     return sorted(found, key=lambda member: member.name)
 
 

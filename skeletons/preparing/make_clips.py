@@ -72,7 +72,8 @@ def make_clips(
     """The clips of a recording in normal form, each whole or its central frames, or why it is
     broken; `root` is the folder that the archive's relative path starts from.
 
-    With `every`, the windows of so many frames instead that follow one another in a clip.
+    With `every`, the windows of so many frames instead that follow one another in a clip; one with
+    nobody in it has no frames.
     """
     layout, place = recipe.layout, recording.member.place
     rule = formats.load(recipe.format).BODIES
@@ -101,6 +102,9 @@ def make_clips(
                     frames = BitRound(recipe.keepbits).encode(frames).view(np.float32)
                 dropped = _present(central) - _present(kept) if len(central) > len(kept) else 0
                 yield Window(clip, start, end, raw_frames, dropped, kept, frames)
+            elif every is not None:
+                nothing = np.empty((0, layout.bodies, layout.joints, 3), np.float32)
+                yield Window(clip, start, end, raw_frames, 0, kept, nothing)
             elif end - start < raw_frames:
                 reason = f"no body in frames {start + 1} to {end} of {raw_frames:,}"
                 yield Broken(clip.name, clip.file or place, clip.line, reason, stops=False)
