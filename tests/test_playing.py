@@ -89,6 +89,15 @@ def test_a_clip_on_a_page_is_the_clip_to_half_a_step(frames: int) -> None:
     np.testing.assert_allclose(decoded(motion), expected, atol=motion["step"] / 2 + 1e-4)
 
 
+def test_two_people_are_first_seen_from_the_side() -> None:
+    clip = np.random.default_rng(0).normal(size=(30, 2, 25, 3)).astype(np.float32)
+    clip[3:, 1] = clip[3:, 0] + np.array([-3, 4, 1], np.float32)
+    clip[:3, 1] = 0
+    assert pages.motion(clip)["across"] == [pytest.approx(-0.6), pytest.approx(0.8)]
+    clip[:, 1] = clip[:, 0]
+    assert "across" not in pages.motion(clip) | pages.motion(clip[:, :1])
+
+
 def test_an_absent_body_takes_no_room() -> None:
     clip = np.random.default_rng(0).normal(size=(30, 2, 25, 3)).astype(np.float32)
     clip[:, 1] = 0

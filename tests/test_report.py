@@ -17,6 +17,7 @@ import yaml
 from clone import ROOT, Clone
 from layouts import KINECT_V2
 from matplotlib.figure import Figure
+from specimens import person
 
 from experiment.artifacts import tables
 from experiment.parameters import params
@@ -297,6 +298,36 @@ def test_a_stick_figure_has_its_bones_and_hides_what_is_masked() -> None:
     assert [line.get_color() for line in solid] == [drawing.SEEN, drawing.HIDDEN, drawing.SEEN]
     first = clip[0, 0, [3, 7]]
     np.testing.assert_array_equal(hollow[0].get_xydata(), first[:, [0, 2]])
+
+
+def test_two_people_are_beside_each_other_and_apart_from_the_next_moment() -> None:
+    """In a clip where one stands before the other, who is absent in the last frame."""
+    parents = KINECT_V2.parents
+    clip = 0.2 * person(0, 60, 2)[..., [0, 2, 1]].swapaxes(0, 1).astype(np.float32)
+    clip[:, 1] = clip[:, 0] + np.array([0, 0.5, 0], np.float32)
+    clip[-1, 1] = 0
+    axes, _ = drawing.views(
+        "",
+        clip,
+        parents,
+        [drawing.View("", "red", 0, 60, clip, np.zeros(25, bool), np.zeros(60, bool), None)],
+        "",
+    ).axes
+    ends = {
+        colour: [
+            (np.nanmin(line.get_xdata()), np.nanmax(line.get_xdata()))
+            for line in axes.lines
+            if (line.get_color(), line.get_linestyle()) == (colour, "-")
+        ]
+        for colour in (drawing.SEEN, drawing.SECOND)
+    }
+    first, second = ends.values()
+    assert len(first) - 1 == len(second) > 2
+    middles = [[(a + b) / 2 for a, b in spans] for spans in (first, second)]
+    metre = 60 / drawing.WIDE / drawing.height(clip)
+    apart = np.subtract(middles[1], middles[0][:-1]) / metre
+    np.testing.assert_allclose(apart, 0.5, atol=1e-4)
+    assert all(b < after for (_, b), (after, _) in zip(second, first[1:], strict=True))
 
 
 def test_a_long_name_of_an_action_is_cut() -> None:

@@ -93,7 +93,9 @@ def motion(clip: NDArray[np.float32]) -> dict[str, Any]:
     """A prepared clip (T, M, V, 3) in metres as a page has it.
 
     `bytes` are the coordinates (frames, bodies, V, 3) uint8 in base64; a coordinate is
-    `low` + `step` * byte. Bodies that are in no frame are left out, if they are the last.
+    `low` + `step` * byte. Bodies that are in no frame are left out, if they are the last. Two
+    bodies have `across`, the direction to the right at first, as one may hide the other from the
+    front.
     """
     present = np.asarray(clip.any(axis=(2, 3)))
     bodies = max(1, clip.shape[1] - int(np.flip(present.any(axis=0)).argmax()))
@@ -104,13 +106,24 @@ def motion(clip: NDArray[np.float32]) -> dict[str, Any]:
     step = max(float((seen - low).max()) / (LEVELS - 1), 1e-6)
     levels = ((kept - low) / step).round()
     levels[~present] = ABSENT
+    across = to_second(clip)
     return {
         "frames": len(kept),
         "bodies": bodies,
         "low": [round(float(v), 4) for v in low],
         "step": float(f"{step:.6g}"),
         "bytes": b64encode(levels.astype(np.uint8).tobytes()).decode(),
+        **({} if across is None else {"across": across.round(2).tolist()}),
     }
+
+
+def to_second(clip: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The horizontal direction (x, y) from the first to the second body of a clip (T, M, V, 3), on
+    the mean of the frames that have both; None if none has, or they are in one place.
+    """
+    both = clip[clip.any(axis=(2, 3)).sum(axis=1) == 2, ..., :2]
+    way = (both[:, 1] - both[:, 0]).sum(axis=(0, 1)) if len(both) else np.zeros(2, np.float32)
+    return way / np.linalg.norm(way) if way.any() else None
 
 
 def skeleton(layout: Layout) -> dict[str, Any]:

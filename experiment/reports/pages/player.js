@@ -21,7 +21,7 @@ function element(tag, properties = {}, ...children) {
 /** The coordinates of a clip in metres, frame by frame, and the room that it takes. */
 function decoded(clip) {
   if (clip.poses) return clip.poses;
-  const { frames, bodies, low, step, bytes } = clip.motion;
+  const { frames, bodies, low, step, bytes, across = [-1, 0] } = clip.motion;
   const levels = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
   const size = levels.length / frames / bodies; // coordinates of a body
   const poses = [];
@@ -42,7 +42,8 @@ function decoded(clip) {
   }
   const middle = least.map((value, axis) => (value + most[axis]) / 2);
   const width = Math.hypot(most[0] - least[0], most[1] - least[1]);
-  return (clip.poses = { poses, frames, bodies, middle, width, height: most[2] - least[2] });
+  const front = Math.atan2(across[1], across[0]);
+  return (clip.poses = { poses, frames, bodies, middle, front, width, height: most[2] - least[2] });
 }
 
 /** The pose of a body at a moment between two frames, or null where it is absent. */
@@ -79,7 +80,7 @@ function draw(canvas, clip, colours) {
     (wide - 40) / Math.max(found.width, SMALLEST / 2),
     (high - 24) / Math.max(found.height, SMALLEST),
   );
-  const angle = (view.turn * Math.PI) / 180;
+  const angle = found.front + (view.turn * Math.PI) / 180;
   const [across, along] = [Math.cos(angle) * scale, Math.sin(angle) * scale];
   const at = (x, y, z) => [
     wide / 2 + 8 + (x - found.middle[0]) * across + (y - found.middle[1]) * along,
@@ -91,10 +92,9 @@ function draw(canvas, clip, colours) {
     const pose = between(found, moment, body);
     if (!pose) continue;
     const places = page.skeleton.parents.map((_, j) => at(...pose.subarray(3 * j, 3 * j + 3)));
-    context.globalAlpha = body ? 0.55 : 1;
     context.lineWidth = Math.max(1.5, Math.min(wide, high) / 90);
     page.skeleton.parents.forEach((parent, joint) => {
-      context.strokeStyle = context.fillStyle = colours[side(joint)];
+      context.strokeStyle = context.fillStyle = colours[body ? "second" : side(joint)];
       context.beginPath();
       context.moveTo(...places[joint]);
       context.lineTo(...places[parent]);
@@ -114,7 +114,6 @@ function draw(canvas, clip, colours) {
       });
     }
   }
-  context.globalAlpha = 1;
 }
 
 /** A metre, as long as it is in the clip. */
@@ -160,7 +159,7 @@ function player(clip, ...caption) {
 /** The page's colours as they are now, in light or dark. */
 function palette() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["panel", "ink", "quiet", "line", "accent", "left-side", "right-side", "middle"];
+  const names = ["panel", "ink", "quiet", "line", "accent", "left-side", "right-side", "middle", "second"];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`)]));
 }
 
@@ -203,7 +202,7 @@ function play(playing) {
 }
 
 function turned() {
-  view.turn = Number($("turn").value) + 180;
+  view.turn = Number($("turn").value);
   $("degrees").textContent = `${$("turn").value}°`;
 }
 
