@@ -28,7 +28,7 @@ from model.network.encoder import Encoder, save_encoder
 from skeletons import formats, sensors
 from skeletons.clips import store
 from skeletons.preparing.make_clips import Recipe
-from stages import embed, feature_map, linear, prepare, raw, run_page, synthetic
+from stages import embed, feature_map, floor, linear, prepare, raw, retrieval, run_page, synthetic
 
 RUN, ARCHIVE = "nwucla-xview", Path("data/raw/nwucla/all_sqe.zip")
 
@@ -258,7 +258,7 @@ def test_a_run_of_some_actions_counts_them_anew() -> None:
     values["runs"]["mine"] = values["runs"][RUN] | {"protocol": "two"}
     Path("params.yaml").write_text(yaml.safe_dump(values))
     shutil.copy(artifacts.weights(RUN), artifacts.weights("mine"))
-    for stage in (embed, linear, feature_map, run_page):
+    for stage in (embed, linear, retrieval, floor, feature_map, run_page):
         stage.main("mine")
     stored = store.read(artifacts.store("nwucla"), frames=False)
     for side in ("train", "test"):

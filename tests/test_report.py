@@ -109,12 +109,25 @@ def test_published_results_stand_beside_real_ones_only(tmp_path: Path) -> None:
     assert "| a | xsub | joint | 5.00 | 6.00 |" in real
     assert "| a | 2.13.0 | a GPU | 4 |" in real
     assert "| a | xsub | joint | 1.00 | 2.00 | 3.00 | 4.00 | 0.50 |" in real
-    assert text.count("No better than coordinates") == real.count("coordinates: a.\n") == 1
+    assert real.count("No better than untrained: a.\n") == 1  # linear
+    assert real.count("No better than untrained and coordinates: a.\n") == 1  # retrieval
+    assert synthetic.count("No better than untrained: b.\n") == 2
+    assert text.count("No better than") == 4
     assert "b was not pretrained here: its weights come from theirs.pt." in synthetic
     assert "### Supervised" not in synthetic
     assert "someone" not in synthetic
     assert "60.3" not in text, "a transfer from synthetic recordings beside a published one"
     assert "50.2" not in text
+
+
+def test_a_result_below_a_floor_says_so_in_its_line(tmp_path: Path) -> None:
+    path = f"{tmp_path}/a.json"
+    for top1, clause in ((50.01, ""), (50.0, "; no better than untrained")):
+        line = f"{path}: top1 {top1}, untrained_top1 50.0{clause}"
+        assert tables.write(path, top1=top1, untrained_top1=50.0) == line
+    assert (
+        tables.unbeaten(1, untrained=1, coordinates=2) == "no better than untrained and coordinates"
+    )
 
 
 def test_an_experiment_without_runs_has_a_report(

@@ -15,10 +15,20 @@ from machine.host import atomic
 
 
 def write(path: str, **figures: float) -> str:
-    """Write a table of one row, percentages to two decimals; return a line to say of it."""
+    """Write a table of one row, percentages to two decimals; return a line to say of it, and if its
+    `top1` does not beat its `untrained_top1`.
+    """
     row = {name: round(figure, 2) for name, figure in figures.items()}
     write_rows(path, [row])
-    return f"{path}: {', '.join(f'{name} {figure}' for name, figure in row.items())}"
+    said = ", ".join(f"{name} {figure}" for name, figure in row.items())
+    weak = "untrained_top1" in row and unbeaten(row["top1"], untrained=row["untrained_top1"])
+    return f"{path}: {said}; {weak}" if weak else f"{path}: {said}"
+
+
+def unbeaten(top1: float, **floors: float) -> str:
+    """A clause on the floors that an accuracy does not beat, by their names; empty if none."""
+    names = [name for name, floor in floors.items() if top1 <= floor]
+    return f"no better than {' and '.join(names)}" if names else ""
 
 
 def write_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:

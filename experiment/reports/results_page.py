@@ -7,6 +7,7 @@ learns, not how well SCD-Net recognises actions.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from experiment.artifacts import tables
 from experiment.parameters.schema import Ensemble, Params, Run
 
 Figures = Mapping[str, Any]  # by kind of evaluation and name: its figures
@@ -105,26 +106,27 @@ def evaluations(
             yield f"{run} was not pretrained here: its weights come from {row['from']}."
 
 
-def beats_coordinates(kind: str, figures: Mapping[str, float], floor: Mapping[str, float]) -> bool:
-    """True if a run's encoder is better than its prepared coordinates in this evaluation."""
-    return figures["top1"] > floor[f"{kind}_top1"]
+def unbeaten(kind: str, figures: Mapping[str, float], floor: Mapping[str, float]) -> str:
+    """A clause on the floors that a run's encoder does not beat in this evaluation; or empty."""
+    floors = {"untrained": figures["untrained_top1"], "coordinates": floor[f"{kind}_top1"]}
+    return tables.unbeaten(figures["top1"], **floors)
 
 
 def weak(kind: str, found: Figures, runs: Iterable[str]) -> list[str]:
-    """A line of the runs that are no better than coordinates, none if all are."""
-    names = [
-        run for run in runs if not beats_coordinates(kind, found[kind][run], found["floor"][run])
-    ]
-    return [f"No better than coordinates: {', '.join(names)}."] if names else []
+    """A line on the runs that do not beat the same floors, none on those that beat all."""
+    by_clause: dict[str, list[str]] = {}
+    for run in runs:
+        clause = unbeaten(kind, found[kind][run], found["floor"][run])
+        by_clause.setdefault(clause, []).append(run)
+    return [f"{clause.capitalize()}: {', '.join(r)}." for clause, r in by_clause.items() if clause]
 
 
 def accuracy(kind: str, figures: Mapping[str, float], floor: Mapping[str, float]) -> str:
     """A run's accuracy and its floors as a sentence."""
     found = percents({**figures, **floor}, ("top1", "untrained_top1", f"{kind}_top1"))
     line = "{}: {} %, untrained {}, coordinates {}".format(kind.capitalize(), *found)
-    return line + (
-        "." if beats_coordinates(kind, figures, floor) else ": no better than coordinates."
-    )
+    clause = unbeaten(kind, figures, floor)
+    return f"{line}: {clause}." if clause else f"{line}."
 
 
 def combined(ensemble: Ensemble) -> str:
