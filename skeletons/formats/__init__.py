@@ -209,11 +209,11 @@ def read(
         far = f"joint {joint + 1} in frame {frame + 1} is {distance.max():,.0f} m"
         place = bodies[body, frame]
         away = np.median(np.linalg.norm(place - np.median(place, axis=0), axis=1))
-        doubt = unit_doubt(4 * float(away) * metres)  # about the body's height
-        allowed = f"where {FARTHEST:.0f} m is the most" + (
-            f"; a body is large, {doubt}" * bool(doubt)
-        )
-        yield clip, BrokenClip(f"{far} from the sensor, {allowed}")
+        height = 4 * float(away) * metres  # about
+        reason = f"{far} from the sensor, where {FARTHEST:.0f} m is the most"
+        if doubt := unit_doubt(height):
+            reason += f"; a body is about {height:,.4g} m high, {doubt}"
+        yield clip, BrokenClip(reason)
 
 
 def _until_broken(found: Iterator[Outcome], clips: tuple[Clip, ...]) -> Iterator[Outcome]:

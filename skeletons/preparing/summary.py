@@ -189,7 +189,7 @@ def warnings(summary: Summary, measures: Measures, layout: Layout) -> Iterator[s
             "archives.axes point the other way, or are left and right exchanged?"
         )
     if other.any():
-        yield f"joints are in another order than in the other clips {those(other)}"
+        yield f"bones are unlike the other clips', as of joints in another order, {those(other)}"
     if (large := ~flat & ~other & ((size < SIZES[0]) | (size > SIZES[1]))).any():
         times = f"{np.median(size[large]):.2g} times as large as in the other clips"
         yield f"bodies are {times} {those(large)}"
@@ -240,11 +240,12 @@ def _unlike(
     which sensors hardly see, count as that long.
     """
     ours, theirs = _median(lengths.T), _median(others)
-    relative = np.maximum(lengths.T / ours, SHORT)  # NaN stays
-    ratios = np.log(relative / np.maximum(others / theirs, SHORT)[:, None])
-    size = _median(ratios)
-    seen = np.maximum(np.isfinite(ratios).sum(axis=0), 1)
-    return np.nansum(abs(ratios - size), axis=0) / seen, np.exp(size) * ours / theirs
+    with np.errstate(invalid="ignore", divide="ignore"):  # of joints that are all at one place
+        relative = np.maximum(lengths.T / ours, SHORT)  # NaN stays
+        ratios = np.log(relative / np.maximum(others / theirs, SHORT)[:, None])
+        size = _median(ratios)
+        seen = np.maximum(np.isfinite(ratios).sum(axis=0), 1)
+        return np.nansum(abs(ratios - size), axis=0) / seen, np.exp(size) * ours / theirs
 
 
 def _measure(
@@ -299,7 +300,7 @@ def _measure(
 
 def _joints(layout: Layout, part: str) -> list[int]:
     """The joints of a part of the body, by the last word of their names."""
-    return [joint for joint, name in enumerate(layout.names) if name.split()[-1] == part]
+    return [joint for joint, name in enumerate(layout.names) if name.split()[-1:] == [part]]
 
 
 def _some(clips: int) -> NDArray[np.int64]:
