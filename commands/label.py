@@ -150,7 +150,8 @@ def read(
             if isinstance(made, Broken):
                 broken.append(made._replace(file=place))
             else:
-                windows.append((place, made._replace(bodies=made.bodies[:0])))  # to save memory
+                # Without the bodies, which take more memory than the frames.
+                windows.append((place, made._replace(bodies=made.bodies[:0].copy())))
     return windows, broken
 
 
@@ -194,7 +195,7 @@ def _recordings(path: Path, recipe: Recipe) -> Iterator[tuple[str, Recording | B
 
     Raises UserError for a path that names none.
     """
-    if not formats.states_splits(recipe.format):
+    if not formats.states_splits(recipe.format):  # as those with many do
         for member in _members(path):
             place = printable(Path(member.place).as_posix())
             yield place, Recording(member, (Clip(member.stem, 0),))
