@@ -35,7 +35,7 @@ FENCE = re.compile(
 INLINE = re.compile(
     r"`(?P<code>(?:[A-Z_]+=\S+ )*(?:make|dvc|git|python|cp|source|pytest)\b(?![./-])[^`]*)`"
 )
-NEEDS = {"<checkout": "released", "make test-lowest": "registry"}
+NEEDS = {"<checkout": "released", "make test-lowest": "registry", "make constraints": "registry"}
 PROJECT = Clone(ROOT)
 REFUSED = {"dvc exp run -S runs.ntu60-xsub.protocol=xset"}
 
