@@ -58,6 +58,8 @@ def main() -> None:
     parts: list[Callable[..., None]] = [prepare, step, nwucla, run]
     named = {part.__name__: part for part in parts}
     asked = [argument.partition("=")[::2] for argument in sys.argv[1:]]
+    if asked == [("--help", "")]:
+        return print(__doc__)
     if not asked or not {name for name, _ in asked} <= named.keys():
         sys.exit(__doc__)
     machine = torch.cuda.get_device_name() if CUDA else f"{os.cpu_count()} cores"

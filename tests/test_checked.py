@@ -63,7 +63,7 @@ def _artifacts(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def _old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Artifacts without checksums."""
     with tarfile.open(GOLDEN) as golden:
-        golden.extractall(tmp_path, filter="data")
+        golden.extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
 
 

@@ -88,7 +88,7 @@ def encoded(encoder: Encoder, clips: DeviceClips, rows: Tensor) -> Tensor:
 def _old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old artifacts in the working directory."""
     with tarfile.open(GOLDEN) as golden:
-        golden.extractall(tmp_path, filter="data")
+        golden.extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
 
 

@@ -12,6 +12,7 @@ from skeletons.archives.recordings import Broken, Clip, Recording
 from skeletons.clips import store
 from skeletons.preparing import job
 from skeletons.preparing.make_clips import Counts, Group, Recipe
+from skeletons.preparing.workers import Workers
 from skeletons.preparing.writer import Writer
 
 FRAME, SHARD = (1, 20, 3), 10
@@ -87,6 +88,7 @@ def test_no_more_groups_are_in_memory_than_there_are_slots(tmp_path):
     recordings = [Recording(Member("a", "b", 1, 0), (Clip("c", 0),)) for _ in range(50)]
     executor = Counting()
     whole = job.Job(Recipe("ntu", KINECT_V1, 1), [], group=1)
-    found = job._read(whole, job.Plan(recordings, [], 0), writer(tmp_path), executor, 4)
+    reading = Workers(executor.submit, lambda future: future.result(), 4)
+    found = job._read(whole, job.Plan(recordings, []), writer(tmp_path), reading)
     assert len(found) == 50
     assert executor.most == 4

@@ -128,7 +128,7 @@ def _held() -> str:
 
 
 def _read(code: str, *task: Any) -> Any:
-    """What `read_group` returns, on a worker that may have joined since the first task."""
+    """Return what `read_group` does, on a worker that may have joined since the first task."""
     if code != CODE:
         from distributed import get_worker
 
