@@ -337,7 +337,7 @@ def _fault(path: Path, error: Exception) -> str:
 
 
 def _part(path: Path) -> str:
-    """What part of a split zip a file is; empty for a file that is none."""
+    """Name the part of a split zip that a file is; empty for a file that is none."""
     with path.open("rb") as file:
         start = file.read(4)
         file.seek(max(os.fstat(file.fileno()).st_size - _LONGEST_END, 0))

@@ -1,4 +1,4 @@
-"""What a dataset turned out to be once it is prepared, and what of it cannot be right.
+"""Summary of a prepared dataset, and warnings of what in it cannot be right.
 
 All clips are measured, so that a single wrong one is found. Heights and bones of the summary are
 of at most `CLIPS` of them, spread over the whole dataset.
@@ -150,7 +150,7 @@ def paragraph(summary: Summary) -> str:
 
 
 def warnings(summary: Summary, measures: Measures, layout: Layout) -> Iterator[str]:
-    """What cannot be right, a line each: of the whole dataset, then of single clips."""
+    """Warnings of what cannot be right, a line each: of the whole dataset, then of single clips."""
 
     def those(clips: NDArray[np.bool_]) -> str:
         names = measures.names[clips]
@@ -235,7 +235,7 @@ def _called(bone: Bone, layout: Layout) -> str:
 def _unlike(
     lengths: NDArray[np.float64], others: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How unlike bones (N, B) are to others (B,) once they are as large: means (N,) of absolute
+    """Differences of bones (N, B) from others (B,) once they are as large: means (N,) of absolute
     logarithms of ratios. And how many times as large they are (N,). Bones shorter than `SHORT`,
     which sensors hardly see, count as that long.
     """
